@@ -1,0 +1,244 @@
+//! What to report, given what was reported and what is seen now. Pure.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use forebay_wire::{
+    Freshness, JobState, Timestamp,
+    api::JobTask,
+    link::{Observation, Report},
+};
+
+use crate::{
+    integration::{Part, PartPhase, Record},
+    job::{Told, Tracked},
+};
+
+/// How long controller and accounting must deny a job before it is lost.
+pub const LOST_AFTER: Duration = Duration::from_secs(15 * 60);
+
+/// What follows from a look at one job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// What will have been told, once the reports are written.
+    pub told: Told,
+    /// What to report, in order.
+    pub reports: Vec<Report>,
+    /// Whether the job has ended.
+    pub ended: bool,
+}
+
+struct Steps<'a> {
+    job: &'a Tracked,
+    step: Step,
+}
+
+impl Steps<'_> {
+    fn saw(&mut self, at: Timestamp, saw: Observation) {
+        self.step.reports.push(Report::Job {
+            job: self.job.job,
+            at,
+            run: self.step.told.run,
+            saw,
+        });
+    }
+
+    fn fresh(&mut self, now: Timestamp, freshness: Freshness, message: Option<&str>) {
+        if self.step.told.freshness.unwrap_or(Freshness::Live) != freshness {
+            self.step.told.freshness = Some(freshness);
+            let message = message.map(str::to_owned);
+            self.saw(now, Observation::Freshness { freshness, message });
+        }
+    }
+}
+
+fn begin(job: &Tracked) -> Steps<'_> {
+    Steps {
+        job,
+        step: Step {
+            told: job.told.clone(),
+            ..Step::default()
+        },
+    }
+}
+
+/// The scheduler, or its accounting, has a record of the recorded copy.
+pub fn seen(job: &Tracked, record: &Record, now: Timestamp) -> Step {
+    let mut steps = begin(job);
+    steps.step.told.absent_since = None;
+    steps.fresh(now, Freshness::Live, None);
+    if record.run > steps.step.told.run {
+        steps.step.told.run = record.run;
+        steps.step.told.state = Some(JobState::Pending);
+        steps.step.told.reason = None;
+        steps.saw(now, Observation::Requeued);
+    }
+    if record.is_array() || !steps.step.told.tasks.is_empty() {
+        array(&mut steps, record, now);
+    } else if let Some(part) = record.parts.first() {
+        plain(&mut steps, part, now);
+    }
+    steps.step
+}
+
+fn plain(steps: &mut Steps<'_>, part: &Part, now: Timestamp) {
+    use JobState::{Ending, Pending, Running};
+
+    let started = |steps: &mut Steps<'_>| {
+        if !matches!(steps.step.told.state, Some(Running | Ending)) {
+            steps.step.told.state = Some(Running);
+            let nodes = part.nodes.clone();
+            steps.saw(
+                part.started_at.unwrap_or(now),
+                Observation::Started { nodes },
+            );
+        }
+    };
+    match part.phase {
+        PartPhase::Held | PartPhase::Waiting => {
+            // A record that says "waiting" of what was seen running, without a
+            // requeue, is a late answer: it undoes nothing.
+            if matches!(steps.step.told.state, None | Some(Pending)) {
+                steps.step.told.state = Some(Pending);
+                if let Some(reason) = &part.reason
+                    && steps.step.told.reason.as_ref() != Some(reason)
+                {
+                    steps.step.told.reason = Some(reason.clone());
+                    steps.saw(
+                        now,
+                        Observation::Waiting {
+                            reason: reason.clone(),
+                        },
+                    );
+                }
+            }
+        }
+        PartPhase::Running => started(steps),
+        PartPhase::Ending => {
+            started(steps);
+            if steps.step.told.state == Some(Running) {
+                steps.step.told.state = Some(Ending);
+                steps.saw(now, Observation::Ending);
+            }
+        }
+        PartPhase::Ended { end, exit, at } => {
+            steps.step.told.state = Some(end);
+            steps.step.ended = true;
+            steps.saw(
+                at,
+                Observation::Ended {
+                    end,
+                    exit,
+                    started_at: part.started_at,
+                    nodes: part.nodes.clone(),
+                    message: part.reason.clone(),
+                },
+            );
+        }
+    }
+}
+
+fn array(steps: &mut Steps<'_>, record: &Record, now: Timestamp) {
+    let mut changed = Vec::new();
+    for part in &record.parts {
+        let Some(index) = part.task else { continue };
+        let state = match part.phase {
+            PartPhase::Held | PartPhase::Waiting => JobState::Pending,
+            PartPhase::Running => JobState::Running,
+            PartPhase::Ending => JobState::Ending,
+            PartPhase::Ended { end, .. } => end,
+        };
+        let before = steps.step.told.tasks.get(&index).copied();
+        if before == Some(state) || before.is_some_and(JobState::is_end) {
+            continue;
+        }
+        steps.step.told.tasks.insert(index, state);
+        changed.push(task(index, state, part));
+    }
+    if !changed.is_empty() {
+        let total = u32::try_from(steps.step.told.tasks.len()).unwrap_or(u32::MAX);
+        steps.saw(
+            now,
+            Observation::Tasks {
+                total,
+                tasks: changed,
+            },
+        );
+    }
+    steps.step.told.state = Some(overall(&steps.step.told.tasks));
+    steps.step.ended = steps.step.told.tasks.values().all(|state| state.is_end());
+}
+
+fn task(index: u32, state: JobState, part: &Part) -> JobTask {
+    let (exit, ended_at) = match part.phase {
+        PartPhase::Ended { exit, at, .. } => (exit, Some(at)),
+        _ => (None, None),
+    };
+    JobTask {
+        index,
+        state,
+        scheduler_id: part.scheduler_id.clone(),
+        started_at: part.started_at,
+        ended_at,
+        exit,
+        nodes: part.nodes.clone(),
+    }
+}
+
+/// Only for deciding how eagerly to watch; the central side derives the state that people see.
+fn overall(tasks: &BTreeMap<u32, JobState>) -> JobState {
+    if tasks
+        .values()
+        .any(|state| matches!(state, JobState::Running | JobState::Ending))
+    {
+        JobState::Running
+    } else {
+        JobState::Pending
+    }
+}
+
+/// Who denies a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeniedBy {
+    /// The controller and the accounting.
+    Both,
+    /// The controller; the cluster keeps no accounting.
+    ControllerAlone,
+    /// The controller; accounting does not answer, so nothing follows yet.
+    ControllerSoFar,
+}
+
+/// The controller answers and does not list the recorded copy, and accounting has no terminal record.
+pub fn absent(job: &Tracked, denied: DeniedBy, now: Timestamp) -> Step {
+    let mut steps = begin(job);
+    let message = match denied {
+        DeniedBy::Both => "Neither the scheduler nor its accounting lists this job.",
+        DeniedBy::ControllerAlone => {
+            "The scheduler does not list this job, and the cluster keeps no accounting."
+        }
+        DeniedBy::ControllerSoFar => {
+            "The scheduler does not list this job, and its accounting does not answer."
+        }
+    };
+    steps.fresh(now, Freshness::Missing, Some(message));
+    if denied == DeniedBy::ControllerSoFar {
+        steps.step.told.absent_since = None;
+        return steps.step;
+    }
+    let since = *steps.step.told.absent_since.get_or_insert(now);
+    let absent_s = u64::try_from(now.unix() - since.unix()).unwrap_or(0);
+    if absent_s >= LOST_AFTER.as_secs() {
+        steps.step.told.state = Some(JobState::Lost);
+        steps.step.ended = true;
+        steps.saw(
+            now,
+            Observation::Vanished {
+                message: message.to_owned(),
+            },
+        );
+    }
+    steps.step
+}
+
+#[cfg(test)]
+#[path = "diff_tests.rs"]
+mod tests;

@@ -1,0 +1,368 @@
+//! The maintainer of a cluster: takes its jobs through their life.
+//!
+//! Jobs pass from hand to hand, and each is in one hand at a time, so that
+//! nobody overwrites what another knows:
+//!
+//! ```text
+//! claim ──► submit ──► release ──► watch ──► (ended) ──► tails
+//!             ▲           │
+//!             └───────────┘  the scheduler lost a copy that never ran
+//! ```
+//!
+//! Each step commits in the site database before the next begins. What is in
+//! hand when the agent ends is read back from there at the next start.
+
+mod cancel;
+mod claim;
+pub mod diff;
+mod release;
+mod status;
+mod submit;
+mod tails;
+mod watch;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use forebay_service::{Backoff, Nudge, Tasks};
+use forebay_wire::{ClusterName, JobId, Timestamp, api::LogStream, link::Report};
+use tokio::sync::{mpsc, watch as channel};
+use uuid::Uuid;
+
+use crate::{
+    accounts::Accounts,
+    integration::{Integration, Interest, Unavailable},
+    job::{Marker, Phase, Tracked},
+    link::Link,
+    store::{Change, Store, StoreError},
+    user_agents::UserAgents,
+};
+
+/// How much of a cluster's work is in hand at once, and how often it is looked at.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Claimed jobs that have not ended, at most.
+    pub open_max: usize,
+    /// Claimed jobs that the scheduler does not have yet, at most.
+    pub unsubmitted_max: usize,
+    /// Submissions under way at once.
+    pub submissions_max: usize,
+    /// From one look at the scheduler to the next, while jobs are open.
+    pub poll: Duration,
+    /// How often the cluster's own state is read.
+    pub status: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            open_max: 10_000,
+            unsubmitted_max: 64,
+            submissions_max: 8,
+            poll: Duration::from_secs(1),
+            status: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What a maintainer works with.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its scheduler.
+    pub integration: Arc<dyn Integration>,
+    /// What it may do at once.
+    pub limits: Limits,
+    /// The site database.
+    pub store: Store,
+    /// Who is who.
+    pub accounts: Accounts,
+    /// The way to the central side.
+    pub link: Link,
+    /// The way to users' files.
+    pub user_agents: UserAgents,
+}
+
+/// The maintainer of one cluster; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Maintainer(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    parts: Parts,
+    tasks: Tasks,
+    /// Jobs that the scheduler has and that may start, by id.
+    watched: Mutex<HashMap<JobId, Tracked>>,
+    /// Jobs on their way there.
+    in_hand: Mutex<HashSet<JobId>>,
+    /// Jobs that somebody wants cancelled.
+    cancels: Mutex<HashSet<JobId>>,
+    to_submit: mpsc::UnboundedSender<Tracked>,
+    to_release: mpsc::UnboundedSender<release::Held>,
+    to_tails: mpsc::UnboundedSender<Tracked>,
+    work: Nudge,
+    look: Nudge,
+    cancel: Nudge,
+    /// Whether the scheduler answers; in words why not.
+    silent: channel::Sender<Option<String>>,
+}
+
+/// Locks that guard plain data are never left half-changed by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Something did not answer; the step is tried again later.
+#[derive(Debug, thiserror::Error)]
+enum Wait {
+    #[error("{0}")]
+    Scheduler(String),
+    #[error("the site database did not take it")]
+    Store(#[source] StoreError),
+}
+
+impl From<Unavailable> for Wait {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Scheduler(unavailable.message)
+    }
+}
+
+impl From<StoreError> for Wait {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Maintainer {
+    /// Starts the maintainer's tasks, with the jobs that the site database
+    /// says are this cluster's.
+    pub fn start(parts: Parts, tasks: &Tasks, jobs: Vec<Tracked>) -> Self {
+        // The channels carry jobs that `in_hand` counts and `unsubmitted_max`
+        // and `open_max` bound.
+        let (to_submit, submissions) = mpsc::unbounded_channel();
+        let (to_release, releases) = mpsc::unbounded_channel();
+        let (to_tails, tails) = mpsc::unbounded_channel();
+        let maintainer = Self(Arc::new(Shared {
+            parts,
+            tasks: tasks.clone(),
+            watched: Mutex::default(),
+            in_hand: Mutex::default(),
+            cancels: Mutex::default(),
+            to_submit,
+            to_release,
+            to_tails,
+            work: Nudge::new(),
+            look: Nudge::new(),
+            cancel: Nudge::new(),
+            silent: channel::Sender::new(None),
+        }));
+        for job in jobs {
+            maintainer.take_up(job);
+        }
+        maintainer.spawn(submissions, releases, tails);
+        maintainer
+    }
+
+    fn spawn(
+        &self,
+        submissions: mpsc::UnboundedReceiver<Tracked>,
+        releases: mpsc::UnboundedReceiver<release::Held>,
+        tails: mpsc::UnboundedReceiver<Tracked>,
+    ) {
+        let tasks = &self.0.tasks;
+        let name = |task: &str| format!("{}.{task}", self.0.parts.cluster);
+        let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+
+        let shared = |receiver| Arc::new(tokio::sync::Mutex::new(receiver));
+        let (submissions, releases, tails) = (
+            Arc::new(tokio::sync::Mutex::new(submissions)),
+            shared(releases),
+            Arc::new(tokio::sync::Mutex::new(tails)),
+        );
+        macro_rules! supervise {
+            ($task:literal, $method:ident $(, $receiver:ident)?) => {{
+                let this = self.clone();
+                tasks.supervise(&name($task), backoff, move |stop| {
+                    let this = this.clone();
+                    $(let $receiver = Arc::clone(&$receiver);)?
+                    async move {
+                        let () = this.$method($(&mut *$receiver.lock().await,)? stop).await;
+                        Ok::<_, std::convert::Infallible>(())
+                    }
+                });
+            }};
+        }
+        supervise!("claim", claim);
+        supervise!("submit", submit, submissions);
+        supervise!("release", release, releases);
+        supervise!("watch", watch);
+        supervise!("cancel", cancel);
+        supervise!("tails", tails, tails);
+        supervise!("status", status);
+    }
+
+    /// Hands a job that was read from the database, or recovered by the link,
+    /// to whoever is next. A job that is in hand already stays where it is.
+    pub fn take_up(&self, job: Tracked) {
+        let id = job.job;
+        if lock(&self.0.watched).contains_key(&id) || !lock(&self.0.in_hand).insert(id) {
+            return;
+        }
+        if job.cancel_wanted {
+            self.want_cancelled(id);
+        }
+        match job.phase {
+            Phase::Claimed | Phase::Intent => self.hand_to_submit(job),
+            Phase::Held => self.hand_to_release(release::Held::new(job)),
+            Phase::Releasing => self.hand_to_release(release::Held::maybe_released(job)),
+            Phase::Released => self.hand_to_watch([job]),
+            Phase::Closed => {
+                lock(&self.0.in_hand).remove(&id);
+            }
+        }
+    }
+
+    /// There is work for this cluster at the central side.
+    pub fn work_waits(&self) {
+        self.0.work.nudge();
+    }
+
+    /// Somebody wants this job cancelled. Jobs that are not in hand are
+    /// remembered too: the wish may come before the job.
+    pub fn want_cancelled(&self, job: JobId) {
+        lock(&self.0.cancels).insert(job);
+        self.0.cancel.nudge();
+    }
+
+    /// Look at the scheduler now.
+    pub fn look(&self) {
+        self.0.look.nudge();
+    }
+
+    /// The job, while it is being watched.
+    pub fn watched(&self, job: JobId) -> Option<Tracked> {
+        lock(&self.0.watched).get(&job).cloned()
+    }
+
+    /// Whether this job is in hand or watched.
+    pub fn has(&self, job: JobId) -> bool {
+        lock(&self.0.in_hand).contains(&job) || lock(&self.0.watched).contains_key(&job)
+    }
+
+    /// The file that holds an output of a job of this cluster.
+    pub fn log_path(&self, job: &Tracked, stream: LogStream, task: Option<u32>) -> Option<String> {
+        self.0.parts.integration.log_path(job, stream, task)
+    }
+
+    /// The cluster's name.
+    pub fn cluster(&self) -> &ClusterName {
+        &self.0.parts.cluster
+    }
+
+    fn cancel_wanted(&self, job: JobId) -> bool {
+        lock(&self.0.cancels).contains(&job)
+    }
+
+    fn hand_to_submit(&self, job: Tracked) {
+        // The receivers live as long as the tasks, which end with the service.
+        let _ = self.0.to_submit.send(job);
+    }
+
+    fn hand_to_release(&self, held: release::Held) {
+        let _ = self.0.to_release.send(held);
+    }
+
+    fn hand_to_watch(&self, jobs: impl IntoIterator<Item = Tracked>) {
+        {
+            let mut watched = lock(&self.0.watched);
+            let mut in_hand = lock(&self.0.in_hand);
+            for job in jobs {
+                in_hand.remove(&job.job);
+                watched.insert(job.job, job);
+            }
+        }
+        self.look();
+        self.0.work.nudge();
+    }
+
+    /// The job has ended: writes its last reports and lets go of it.
+    async fn close(&self, mut job: Tracked, reports: Vec<Report>) -> Result<(), StoreError> {
+        job.phase = Phase::Closed;
+        self.0.parts.store.save(&job, reports).await?;
+        self.let_go(job.job);
+        Ok(())
+    }
+
+    fn let_go(&self, job: JobId) {
+        lock(&self.0.watched).remove(&job);
+        lock(&self.0.in_hand).remove(&job);
+        lock(&self.0.cancels).remove(&job);
+        self.0.work.nudge();
+    }
+
+    /// Whose whereabouts to ask for. `None` where the account cannot be looked
+    /// up now, or where there is no copy yet.
+    async fn interest(&self, job: &Tracked, installation: Uuid) -> Option<Interest> {
+        let account = match self.0.parts.accounts.resolve(&job.owner.identity).await {
+            Ok(account) => account,
+            Err(error) => {
+                tracing::warn!(job = %job.job, %error, "the account of an open job cannot be found");
+                return None;
+            }
+        };
+        Some(Interest {
+            marker: Marker {
+                installation,
+                job: job.job,
+            },
+            account,
+            copy: job.copy.clone()?,
+        })
+    }
+
+    /// The installation, once the site has been linked. Nothing is submitted before.
+    async fn installation(&self) -> Uuid {
+        self.0.parts.link.installation().await
+    }
+
+    /// The scheduler answered, or did not; reported when that changes.
+    async fn heard(&self, answer: Result<(), &Unavailable>) {
+        let now = answer.err().map(|unavailable| unavailable.message.clone());
+        let changed = self.0.silent.send_if_modified(|before| {
+            let changed = before.is_some() != now.is_some();
+            before.clone_from(&now);
+            changed
+        });
+        if changed {
+            match &now {
+                Some(message) => {
+                    tracing::warn!(cluster = %self.cluster(), message, "the scheduler does not answer");
+                }
+                None => tracing::info!(cluster = %self.cluster(), "the scheduler answers again"),
+            }
+            self.report_status().await;
+        }
+    }
+
+    async fn report(&self, reports: Vec<Report>) -> Result<(), StoreError> {
+        self.0
+            .parts
+            .store
+            .write(vec![Change::report(reports)])
+            .await
+    }
+}
+
+/// One report of one job.
+fn about(job: &Tracked, at: Timestamp, saw: forebay_wire::link::Observation) -> Report {
+    Report::Job {
+        job: job.job,
+        at,
+        run: job.told.run,
+        saw,
+    }
+}

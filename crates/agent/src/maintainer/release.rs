@@ -1,0 +1,285 @@
+//! Lets held copies start, many at once.
+
+use std::{collections::HashMap, time::Duration};
+
+use forebay_service::CancellationToken;
+use forebay_wire::{
+    Timestamp,
+    link::{Observation, Report},
+};
+use tokio::sync::mpsc;
+
+use super::{Maintainer, Wait, about, diff, submit::released};
+use crate::{
+    accounts::Account,
+    integration::{Recall, Record, Release},
+    job::{Phase, Tracked},
+    store::Change,
+};
+
+/// Copies released by one call at most.
+const BATCH_MAX: usize = 200;
+/// Before a release without an answer is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A job whose copy is held.
+#[derive(Debug)]
+pub(super) struct Held {
+    job: Tracked,
+    /// A release may have reached the scheduler already, so that its absence
+    /// no longer means that it never ran.
+    maybe_released: bool,
+}
+
+impl Held {
+    pub(super) fn new(job: Tracked) -> Self {
+        Self {
+            job,
+            maybe_released: false,
+        }
+    }
+
+    pub(super) fn maybe_released(job: Tracked) -> Self {
+        Self {
+            job,
+            maybe_released: true,
+        }
+    }
+}
+
+impl Maintainer {
+    pub(super) async fn release(
+        &self,
+        held: &mut mpsc::UnboundedReceiver<Held>,
+        stop: CancellationToken,
+    ) {
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                received = held.recv_many(&mut batch, BATCH_MAX) => if received == 0 { return },
+            }
+            let again = self.release_batch(std::mem::take(&mut batch)).await;
+            if !again.is_empty() {
+                // Those that wait do not hold up the others.
+                let this = self.clone();
+                let stop = stop.clone();
+                drop(self.0.tasks.spawn("release again", async move {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(RETRY) => {}
+                    }
+                    for held in again {
+                        this.hand_to_release(held);
+                    }
+                }));
+            }
+        }
+    }
+
+    /// Gives back those that must be tried again.
+    async fn release_batch(&self, batch: Vec<Held>) -> Vec<Held> {
+        let mut by_owner: HashMap<String, Vec<Held>> = HashMap::new();
+        for held in batch {
+            by_owner
+                .entry(held.job.owner.identity.clone())
+                .or_default()
+                .push(held);
+        }
+        let mut again = Vec::new();
+        for (identity, jobs) in by_owner {
+            let account = match self.0.parts.accounts.resolve(&identity).await {
+                Ok(account) => account,
+                Err(error) => {
+                    tracing::warn!(identity, %error, "held jobs wait for their account");
+                    again.extend(jobs);
+                    continue;
+                }
+            };
+            let (cancelled, wanted): (Vec<_>, Vec<_>) = jobs
+                .into_iter()
+                .partition(|held| self.cancel_wanted(held.job.job));
+            again.extend(self.cancel_held(&account, cancelled).await);
+            again.extend(self.release_wanted(&account, wanted).await);
+        }
+        again
+    }
+
+    async fn release_wanted(&self, account: &Account, mut batch: Vec<Held>) -> Vec<Held> {
+        let ids: Vec<String> = batch
+            .iter()
+            .filter_map(|held| Some(held.job.copy.as_ref()?.scheduler_id.clone()))
+            .collect();
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        for held in &mut batch {
+            held.job.phase = Phase::Releasing;
+        }
+        let changes = batch
+            .iter()
+            .map(|held| Change::save(&held.job, Vec::new()))
+            .collect();
+        if let Err(error) = self.0.parts.store.write(changes).await {
+            tracing::warn!(
+                error = forebay_service::logs::chain(&error),
+                "release waits"
+            );
+            return batch;
+        }
+        let outcomes = self.0.parts.integration.release(account, &ids).await;
+        let mut done = Vec::new();
+        let mut again = Vec::new();
+        for (mut held, outcome) in batch.into_iter().zip(outcomes) {
+            match outcome {
+                Release::Done => done.push(held.job),
+                Release::Unknown(message) => {
+                    tracing::warn!(job = %held.job.job, message, "release without an answer");
+                    held.maybe_released = true;
+                    again.push(held);
+                }
+                Release::Gone => {
+                    if let Err((held, wait)) = self.gone(held).await {
+                        let error = forebay_service::logs::chain(&wait);
+                        tracing::warn!(job = %held.job.job, error, "a held copy is gone");
+                        again.push(held);
+                    }
+                }
+            }
+        }
+        if let Err((jobs, error)) = self.keep_released(done).await {
+            tracing::warn!(
+                error = forebay_service::logs::chain(&error),
+                "release waits"
+            );
+            again.extend(jobs.into_iter().map(Held::maybe_released));
+        }
+        again
+    }
+
+    async fn keep_released(&self, mut jobs: Vec<Tracked>) -> Result<(), (Vec<Tracked>, Wait)> {
+        let changes = jobs
+            .iter_mut()
+            .map(|job| {
+                job.phase = Phase::Released;
+                let reports = released(job).into_iter().collect();
+                Change::save(job, reports)
+            })
+            .collect();
+        match self.0.parts.store.write(changes).await {
+            Ok(()) => {
+                self.hand_to_watch(jobs);
+                Ok(())
+            }
+            Err(error) => Err((jobs, error.into())),
+        }
+    }
+
+    /// The scheduler says that there is no such held job. It may have ended,
+    /// or started, or the scheduler lost it.
+    async fn gone(&self, held: Held) -> Result<(), (Held, Wait)> {
+        match self.gone_to(&held).await {
+            Ok(()) => Ok(()),
+            Err(wait) => Err((held, wait)),
+        }
+    }
+
+    async fn gone_to(&self, held: &Held) -> Result<(), Wait> {
+        let installation = self.installation().await;
+        let Some(interest) = self.interest(&held.job, installation).await else {
+            return Err(Wait::Scheduler(
+                "the job's account cannot be found now".into(),
+            ));
+        };
+        let interest = [interest];
+        let integration = &self.0.parts.integration;
+        let found = integration
+            .observe(&interest)
+            .await?
+            .records
+            .remove(&held.job.job);
+        if let Some(record) = found.filter(|record| interest[0].is_of(record)) {
+            return self.was_found(&held.job, &record).await;
+        }
+        if let Recall::Answer(mut answer) = integration.recall(&interest).await? {
+            let found = answer.records.remove(&held.job.job);
+            if let Some(record) = found.filter(|record| interest[0].is_of(record)) {
+                return self.was_found(&held.job, &record).await;
+            }
+        }
+        if held.maybe_released {
+            let message =
+                "The scheduler lost the job after its release; it may have run.".to_owned();
+            let report = about(
+                &held.job,
+                Timestamp::now(),
+                Observation::Vanished { message },
+            );
+            self.close(held.job.clone(), vec![report]).await?;
+        } else {
+            tracing::warn!(job = %held.job.job, "the scheduler lost a copy that never ran; submitting again");
+            let mut job = held.job.clone();
+            job.phase = Phase::Intent;
+            job.copy = None;
+            self.0.parts.store.save(&job, Vec::new()).await?;
+            self.hand_to_submit(job);
+        }
+        Ok(())
+    }
+
+    async fn was_found(&self, job: &Tracked, record: &Record) -> Result<(), Wait> {
+        if record.has_ended() {
+            let step = diff::seen(job, record, Timestamp::now());
+            let mut job = job.clone();
+            job.told = step.told;
+            self.close(job, step.reports).await?;
+            return Ok(());
+        }
+        if record.is_held() {
+            return Err(Wait::Scheduler(
+                "the scheduler would not release a held job".into(),
+            ));
+        }
+        let mut job = job.clone();
+        job.phase = Phase::Released;
+        let reports: Vec<Report> = released(&mut job).into_iter().collect();
+        self.0.parts.store.save(&job, reports).await?;
+        self.hand_to_watch([job]);
+        Ok(())
+    }
+
+    /// Ends held copies that nobody wants any more.
+    async fn cancel_held(&self, account: &Account, batch: Vec<Held>) -> Vec<Held> {
+        let ids: Vec<String> = batch
+            .iter()
+            .filter_map(|held| Some(held.job.copy.as_ref()?.scheduler_id.clone()))
+            .collect();
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        if let Err(unavailable) = self.0.parts.integration.cancel(account, &ids).await {
+            tracing::warn!(
+                message = unavailable.message,
+                "held copies wait for their end"
+            );
+            return batch;
+        }
+        let mut again = Vec::new();
+        for held in batch {
+            // A copy that may have been released may have run: its record says how it ended.
+            let result = if held.maybe_released {
+                self.keep_released(vec![held.job.clone()])
+                    .await
+                    .map_err(|(_, wait)| wait)
+            } else {
+                self.cancelled_before_submission(&held.job).await
+            };
+            if let Err(wait) = result {
+                let error = forebay_service::logs::chain(&wait);
+                tracing::warn!(job = %held.job.job, error, "a cancelled job waits");
+                again.push(held);
+            }
+        }
+        again
+    }
+}

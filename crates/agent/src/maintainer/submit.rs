@@ -1,0 +1,348 @@
+//! Hands jobs to the scheduler, held, each exactly once.
+
+use std::{sync::Arc, time::Duration};
+
+use forebay_service::{Backoff, CancellationToken};
+use forebay_wire::{JobState, Timestamp, link::Observation};
+use sha2::{Digest, Sha256};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::{Maintainer, Wait, about, release::Held};
+use crate::{
+    accounts::Account,
+    integration::{Record, Submission, SubmitError},
+    job::{Marker, Phase, Tracked},
+    store::Change,
+};
+
+/// Tries that certainly left no copy, before the job is given up.
+const TRIES_MAX: u32 = 20;
+
+/// What became of one step.
+enum Next {
+    /// The scheduler has a held copy.
+    Held,
+    /// The scheduler has a copy that its owner wants held, or that has been released.
+    Released,
+    /// The job has ended here.
+    Closed,
+}
+
+impl Maintainer {
+    pub(super) async fn submit(
+        &self,
+        jobs: &mut mpsc::UnboundedReceiver<Tracked>,
+        stop: CancellationToken,
+    ) {
+        let under_way = Arc::new(Semaphore::new(self.0.parts.limits.submissions_max));
+        loop {
+            let permit = tokio::select! {
+                () = stop.cancelled() => return,
+                permit = Arc::clone(&under_way).acquire_owned() => permit,
+            };
+            let job = tokio::select! {
+                () = stop.cancelled() => return,
+                job = jobs.recv() => job,
+            };
+            let (Ok(permit), Some(job)) = (permit, job) else {
+                return;
+            };
+            let this = self.clone();
+            let stop = stop.clone();
+            // Runs to the end of its step also while the agent drains: what was
+            // sent to the scheduler is then known.
+            drop(self.0.tasks.spawn("submission", async move {
+                this.submit_one(job, &stop).await;
+                drop(permit);
+            }));
+        }
+    }
+
+    async fn submit_one(&self, mut job: Tracked, stop: &CancellationToken) {
+        let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+        let mut retry = backoff.retry();
+        let mut tries = 0;
+        loop {
+            match self.submit_step(&mut job, &mut tries).await {
+                Ok(Next::Held) => return self.hand_to_release(Held::new(job)),
+                Ok(Next::Released) => return self.hand_to_watch([job]),
+                Ok(Next::Closed) => return,
+                Err(wait) => {
+                    let error = forebay_service::logs::chain(&wait);
+                    tracing::warn!(job = %job.job, error, "submission waits");
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(retry.next_delay()) => {}
+            }
+        }
+    }
+
+    async fn submit_step(&self, job: &mut Tracked, tries: &mut u32) -> Result<Next, Wait> {
+        let installation = self.installation().await;
+        let account = match self.0.parts.accounts.resolve(&job.owner.identity).await {
+            Ok(account) => account,
+            Err(error) if error.is_temporary() => return Err(Wait::Scheduler(error.to_string())),
+            Err(error) => return self.refuse(job, error.to_string()).await,
+        };
+        if job.phase == Phase::Intent
+            && let Some(next) = self.adopt(job, &account, installation).await?
+        {
+            return Ok(next);
+        }
+        if self.cancel_wanted(job.job) {
+            self.cancelled_before_submission(job).await?;
+            return Ok(Next::Closed);
+        }
+        if *tries >= TRIES_MAX {
+            let message = "The scheduler did not take the job in 20 tries. Submit it again later.";
+            return self.refuse(job, message.to_owned()).await;
+        }
+        let integration = &self.0.parts.integration;
+        let lacks = integration.check(&job.spec);
+        if let Some(first) = lacks.first() {
+            return self
+                .refuse(job, format!("{}: {}", first.field, first.message))
+                .await;
+        }
+        let script = match integration.script(&job.spec) {
+            Ok(script) => script,
+            Err(message) => return self.refuse(job, message).await,
+        };
+        let intended = Tracked {
+            phase: Phase::Intent,
+            attempt: job.attempt + 1,
+            copy: None,
+            ..job.clone()
+        };
+        let hash = Sha256::digest(script.as_bytes()).into();
+        self.0
+            .parts
+            .store
+            .write(vec![Change::intend(&intended, hash)])
+            .await?;
+        *job = intended;
+
+        let submission = Submission {
+            marker: Marker {
+                installation,
+                job: job.job,
+            },
+            spec: &job.spec,
+            account: &account,
+        };
+        match integration.submit_held(submission).await {
+            Ok(receipt) => {
+                let mut held = job.clone();
+                held.phase = Phase::Held;
+                held.copy = Some(receipt.copy);
+                held.told.stdout_path = receipt.stdout_path;
+                held.told.stderr_path = receipt.stderr_path;
+                self.keep_held(job, held, receipt.stays_held).await
+            }
+            Err(SubmitError::Refused(message)) => self.refuse(job, message).await,
+            Err(SubmitError::NotDone(message)) => {
+                *tries += 1;
+                Err(Wait::Scheduler(message))
+            }
+            Err(SubmitError::Unknown(message)) => Err(Wait::Scheduler(message)),
+        }
+    }
+
+    /// Commits the copy's id. A user's own hold needs no release by us.
+    async fn keep_held(
+        &self,
+        job: &mut Tracked,
+        mut held: Tracked,
+        stays_held: bool,
+    ) -> Result<Next, Wait> {
+        let mut reports = Vec::new();
+        if stays_held {
+            held.phase = Phase::Released;
+            reports.extend(released(&mut held));
+        }
+        self.0.parts.store.save(&held, reports).await?;
+        *job = held;
+        Ok(if stays_held {
+            Next::Released
+        } else {
+            Next::Held
+        })
+    }
+
+    /// An earlier try may have left a copy: takes it up, and ends what is too many.
+    async fn adopt(
+        &self,
+        job: &mut Tracked,
+        account: &Account,
+        installation: uuid::Uuid,
+    ) -> Result<Option<Next>, Wait> {
+        let integration = &self.0.parts.integration;
+        let copies = integration
+            .find(
+                account,
+                Marker {
+                    installation,
+                    job: job.job,
+                },
+            )
+            .await?;
+        let Some((kept, others)) = choose(copies, job) else {
+            return Ok(None);
+        };
+        let surplus: Vec<String> = others
+            .iter()
+            .filter(|record| record.is_held())
+            .map(|record| record.copy.scheduler_id.clone())
+            .collect();
+        if !surplus.is_empty() {
+            tracing::warn!(job = %job.job, ?surplus, "cancelling surplus held copies");
+            integration.cancel(account, &surplus).await?;
+        }
+        tracing::info!(job = %job.job, id = kept.copy.scheduler_id, "adopted a copy");
+        let mut held = job.clone();
+        held.copy = Some(kept.copy.clone());
+        held.phase = Phase::Held;
+        if kept.is_held() {
+            let stays_held = integration.stays_held(&job.spec);
+            return self.keep_held(job, held, stays_held).await.map(Some);
+        }
+        // Not held any more: somebody released it, by Forebay or by hand.
+        held.phase = Phase::Released;
+        let reports = released(&mut held).into_iter().collect();
+        self.0.parts.store.save(&held, reports).await?;
+        *job = held;
+        Ok(Some(Next::Released))
+    }
+
+    async fn refuse(&self, job: &Tracked, message: String) -> Result<Next, Wait> {
+        tracing::info!(job = %job.job, message, "refused");
+        let report = about(job, Timestamp::now(), Observation::Refused { message });
+        self.close(job.clone(), vec![report]).await?;
+        Ok(Next::Closed)
+    }
+
+    /// Ends a job whose copy was cancelled while held, or never made.
+    pub(super) async fn cancelled_before_submission(&self, job: &Tracked) -> Result<(), Wait> {
+        let ended = Observation::Ended {
+            end: JobState::Cancelled,
+            exit: None,
+            started_at: None,
+            nodes: None,
+            message: None,
+        };
+        let report = about(job, Timestamp::now(), ended);
+        self.close(job.clone(), vec![report]).await?;
+        Ok(())
+    }
+}
+
+/// The report that a job is the scheduler's to start.
+pub(super) fn released(job: &mut Tracked) -> Option<forebay_wire::link::Report> {
+    job.told.state = Some(JobState::Pending);
+    let copy = job.copy.as_ref()?;
+    let saw = Observation::Released {
+        scheduler_id: copy.scheduler_id.clone(),
+        submitted_at: copy.submitted_at,
+        stdout_path: job.told.stdout_path.clone(),
+        stderr_path: job.told.stderr_path.clone(),
+    };
+    Some(about(job, Timestamp::now(), saw))
+}
+
+/// Of several copies: one that has started, else the recorded one, else the oldest.
+fn choose(mut copies: Vec<Record>, job: &Tracked) -> Option<(Record, Vec<Record>)> {
+    copies.sort_by(|a, b| {
+        let recorded = |record: &Record| job.copy.as_ref() == Some(&record.copy);
+        let rank = |record: &Record| {
+            (
+                !record.has_started(),
+                !recorded(record),
+                record.copy.submitted_at,
+            )
+        };
+        rank(a).cmp(&rank(b))
+    });
+    let mut copies = copies.into_iter();
+    let kept = copies.next()?;
+    Some((kept, copies.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        integration::{Part, PartPhase},
+        job::Copy,
+    };
+
+    fn copy(id: &str, second: i64) -> Copy {
+        let submitted_at = Timestamp::from_unix(1_772_366_400 + second).expect("in the calendar");
+        Copy {
+            scheduler_id: id.to_owned(),
+            submitted_at,
+        }
+    }
+
+    fn record(id: &str, second: i64, started: bool) -> Record {
+        let part = Part {
+            task: None,
+            scheduler_id: None,
+            phase: if started {
+                PartPhase::Running
+            } else {
+                PartPhase::Held
+            },
+            reason: None,
+            started_at: started.then(Timestamp::now),
+            nodes: None,
+        };
+        Record {
+            copy: copy(id, second),
+            uid: 1_001,
+            marker: None,
+            run: 0,
+            parts: vec![part],
+        }
+    }
+
+    fn job(recorded: Option<Copy>) -> Tracked {
+        let work = serde_json::json!({
+            "job": forebay_wire::JobId::new(),
+            "owner": {"user": forebay_wire::UserId::new(), "identity": "alice"},
+            "spec": {"cluster": "hpc", "command": ["true"]},
+        });
+        let work = serde_json::from_value(work).expect("work");
+        Tracked {
+            copy: recorded,
+            ..Tracked::recovered(work)
+        }
+    }
+
+    fn chosen(copies: Vec<Record>, recorded: Option<Copy>) -> Option<String> {
+        choose(copies, &job(recorded)).map(|(kept, _)| kept.copy.scheduler_id)
+    }
+
+    #[test]
+    fn the_started_copy_is_kept_then_the_recorded_then_the_oldest() {
+        assert_eq!(chosen(vec![], None), None);
+        let held = || {
+            vec![
+                record("8", 2, false),
+                record("7", 1, false),
+                record("9", 3, false),
+            ]
+        };
+        assert_eq!(chosen(held(), None).as_deref(), Some("7"));
+        assert_eq!(chosen(held(), Some(copy("9", 3))).as_deref(), Some("9"));
+        // The same id given out again is another copy.
+        assert_eq!(chosen(held(), Some(copy("9", 4))).as_deref(), Some("7"));
+        let mut one_started = held();
+        one_started.push(record("10", 4, true));
+        assert_eq!(
+            chosen(one_started, Some(copy("9", 3))).as_deref(),
+            Some("10")
+        );
+    }
+}

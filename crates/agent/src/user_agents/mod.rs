@@ -1,0 +1,107 @@
+//! User-agents: one process for each user, which acts as that user.
+//!
+//! Started when first needed; found again by its socket after the agent was
+//! restarted. What a user-agent answers is a user's word, not ours.
+
+mod calls;
+mod runner;
+mod start;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+pub use calls::{CallError, Chunk};
+pub use runner::UserRunner;
+
+use crate::accounts::Account;
+
+/// How user-agents are started.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The program `forebay-user-agent`.
+    pub program: PathBuf,
+    /// Below it a directory for each uid holds the socket.
+    pub run_dir: PathBuf,
+    /// Names the directories of this installation in users' homes.
+    pub environment: String,
+    /// Where the scheduler's programs are; `PATH` if absent.
+    pub bin_dir: Option<PathBuf>,
+    /// Slurm's configuration, where it is not in its usual place.
+    pub slurm_conf: Option<PathBuf>,
+    /// Files that user-agents' logs go to; nowhere if absent.
+    pub log_dir: Option<PathBuf>,
+    /// Whether user-agents end with the agent.
+    pub end_with_agent: bool,
+}
+
+/// The way to every user's user-agent; clones share it.
+#[derive(Clone, Debug)]
+pub struct UserAgents(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    /// One slot a uid; its lock makes one start of many requests.
+    slots: Mutex<HashMap<u32, Arc<tokio::sync::Mutex<Slot>>>>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    client: Option<forebay_http::Client>,
+    child: Option<tokio::process::Child>,
+}
+
+impl UserAgents {
+    /// Starts nothing yet.
+    pub fn new(config: Config) -> Self {
+        Self(Arc::new(Shared {
+            config,
+            slots: Mutex::default(),
+        }))
+    }
+
+    fn slot(&self, uid: u32) -> Arc<tokio::sync::Mutex<Slot>> {
+        let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(slots.entry(uid).or_default())
+    }
+
+    /// The account's user-agent, started if it is not there.
+    async fn client(&self, account: &Account) -> Result<forebay_http::Client, CallError> {
+        let slot = self.slot(account.uid);
+        let mut slot = slot.lock().await;
+        if let Some(client) = &slot.client {
+            return Ok(client.clone());
+        }
+        let (client, child) = start::adopt_or_start(&self.0.config, account).await?;
+        slot.client = Some(client.clone());
+        slot.child = child;
+        Ok(client)
+    }
+
+    /// It does not answer: the next call looks for it anew.
+    async fn forget(&self, account: &Account) {
+        let slot = self.slot(account.uid);
+        slot.lock().await.client = None;
+    }
+
+    /// Ends the user-agents that this process started, where they are to end with it.
+    pub async fn end(&self) {
+        if !self.0.config.end_with_agent {
+            return;
+        }
+        let slots: Vec<_> = {
+            let slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.values().map(Arc::clone).collect()
+        };
+        for slot in slots {
+            let mut slot = slot.lock().await;
+            slot.client = None;
+            if let Some(mut child) = slot.child.take() {
+                start::end(&mut child).await;
+            }
+        }
+    }
+}
