@@ -24,6 +24,7 @@ const SLOW_FACTOR: u32 = 10;
 
 impl Maintainer {
     pub(super) async fn watch(&self, stop: CancellationToken) {
+        let poll = self.0.parts.limits.poll;
         let mut pause = Duration::ZERO;
         let mut recalled: Option<Instant> = None;
         loop {
@@ -33,16 +34,17 @@ impl Maintainer {
                 () = tokio::time::sleep(pause) => {}
             }
             let jobs: Vec<Tracked> = lock(&self.0.watched).values().cloned().collect();
-            let poll = self.0.parts.limits.poll;
             pause = if jobs.is_empty() { poll * 5 } else { poll };
+            let mut gap = GAP.min(poll);
             if !jobs.is_empty() {
                 let began = Instant::now();
                 self.look_at(jobs, &mut recalled).await;
-                pause = pause.max(began.elapsed() * SLOW_FACTOR);
+                // However eagerly looks are asked for, they take a small share of the scheduler.
+                gap = gap.max(began.elapsed() * SLOW_FACTOR);
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(GAP.min(poll)) => {}
+                () = tokio::time::sleep(gap) => {}
             }
         }
     }
