@@ -3,7 +3,19 @@
 //! Until accounts have their own part of Forebay, an identity is the name of
 //! the Unix account. System accounts are refused.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
 use nix::unistd::{Gid, Uid, User};
+
+/// For so long an answer is used again: each look at a cluster needs the
+/// accounts of all its jobs, and NSS may ask a directory server.
+const KEEP: Duration = Duration::from_secs(30);
+/// Answers kept at most; beyond, all are asked for anew.
+const KEPT_MAX: usize = 10_000;
 
 /// Accounts below this uid are the system's.
 const UID_MIN: u32 = 1_000;
@@ -61,6 +73,7 @@ impl AccountError {
 #[derive(Clone, Debug)]
 pub struct Accounts {
     mode: Mode,
+    known: Arc<Mutex<HashMap<String, (Account, Instant)>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -83,7 +96,10 @@ impl Accounts {
                 .ok_or_else(|| AccountError::Unknown(uid.to_string()))?;
             Mode::One(account(user))
         };
-        Ok(Self { mode })
+        Ok(Self {
+            mode,
+            known: Arc::default(),
+        })
     }
 
     /// Whether the agent is the one user whose jobs it runs.
@@ -106,13 +122,32 @@ impl Accounts {
                 })
             };
         }
+        if let Some(account) = self.known(identity) {
+            return Ok(account);
+        }
         let name = identity.to_owned();
         let found = tokio::task::spawn_blocking(move || User::from_name(&name))
             .await
             .map_err(|error| AccountError::Unavailable(error.to_string()))?
             .map_err(|error| AccountError::Unavailable(error.to_string()))?;
         let user = found.ok_or_else(|| AccountError::Unknown(identity.to_owned()))?;
-        check(account(user))
+        let account = check(account(user))?;
+        self.keep(identity, &account);
+        Ok(account)
+    }
+
+    fn known(&self, identity: &str) -> Option<Account> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (account, at) = known.get(identity)?;
+        (at.elapsed() < KEEP).then(|| account.clone())
+    }
+
+    fn keep(&self, identity: &str, account: &Account) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KEPT_MAX {
+            known.clear();
+        }
+        known.insert(identity.to_owned(), (account.clone(), Instant::now()));
     }
 }
 

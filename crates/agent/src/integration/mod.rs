@@ -47,8 +47,10 @@ impl Unavailable {
 pub enum SubmitError {
     /// For good; a sentence that says what to change.
     Refused(String),
-    /// Certainly not submitted, and it may be tried again.
-    NotDone(String),
+    /// Certainly not submitted: the scheduler, or the way to it, is away.
+    Away(String),
+    /// Certainly not submitted: the scheduler has no room at present.
+    Full(String),
     /// No answer: a copy may exist, or come to exist.
     Unknown(String),
 }

@@ -15,20 +15,28 @@ impl Maintainer {
         // A claim whose answer was lost is asked for again under its id, so
         // that the jobs in it are not left lying.
         let mut repeat = None;
+        // Whether jobs may be queued: else room that becomes free asks nobody.
+        let mut more = true;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.0.work.nudged() => {}
-                () = tokio::time::sleep(ASK_ANYWAY) => {}
+                () = self.0.work.nudged() => more = true,
+                () = self.0.room.nudged() => {}
+                () = tokio::time::sleep(ASK_ANYWAY) => more = true,
             }
-            while !stop.is_cancelled() {
-                let free = self.room();
+            while more && !stop.is_cancelled() {
+                let free = self.free();
                 if free == 0 {
                     break;
                 }
                 let request_id = *repeat.get_or_insert_with(uuid::Uuid::new_v4);
-                let link = &self.0.parts.link;
-                let claimed = match link.claim(self.cluster(), free, request_id).await {
+                let claimed = match self
+                    .0
+                    .parts
+                    .link
+                    .claim(self.cluster(), free, request_id)
+                    .await
+                {
                     Ok(claimed) => claimed,
                     Err(error) => {
                         tracing::debug!(cluster = %self.cluster(), %error, "no claim now");
@@ -39,31 +47,30 @@ impl Maintainer {
                 let changes = jobs.iter().map(Change::track).collect();
                 if let Err(error) = self.0.parts.store.write(changes).await {
                     // The same claim will be asked for again, and answered the same.
-                    tracing::warn!(
-                        error = forebay_service::logs::chain(&error),
-                        "claimed jobs were not kept"
-                    );
+                    let error = forebay_service::logs::chain(&error);
+                    tracing::warn!(error, "claimed jobs were not kept");
                     tokio::time::sleep(Duration::from_millis(500)).await;
                     break;
                 }
                 repeat = None;
+                more = claimed.more;
                 for job in jobs {
                     self.take_up(job);
-                }
-                if !claimed.more {
-                    break;
                 }
             }
         }
     }
 
-    /// How many more jobs may be taken now.
-    fn room(&self) -> u32 {
+    /// How many more jobs may be taken now. Nothing until half of what is on
+    /// its way has left, so that jobs are taken in numbers and not one by one.
+    fn free(&self) -> u32 {
         let limits = &self.0.parts.limits;
         let in_hand = lock(&self.0.in_hand).len();
         let watched = lock(&self.0.watched).len();
-        let unsubmitted = limits.unsubmitted_max.saturating_sub(in_hand);
+        if in_hand > limits.unsubmitted_max / 2 {
+            return 0;
+        }
         let open = limits.open_max.saturating_sub(in_hand + watched);
-        u32::try_from(unsubmitted.min(open)).unwrap_or(u32::MAX)
+        u32::try_from(open.min(limits.unsubmitted_max - in_hand)).unwrap_or(u32::MAX)
     }
 }

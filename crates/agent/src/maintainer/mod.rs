@@ -105,6 +105,7 @@ struct Shared {
     to_release: mpsc::UnboundedSender<release::Held>,
     to_tails: mpsc::UnboundedSender<Tracked>,
     work: Nudge,
+    room: Nudge,
     look: Nudge,
     cancel: Nudge,
     /// Whether the scheduler answers; in words why not.
@@ -156,6 +157,7 @@ impl Maintainer {
             to_release,
             to_tails,
             work: Nudge::new(),
+            room: Nudge::new(),
             look: Nudge::new(),
             cancel: Nudge::new(),
             silent: channel::Sender::new(None),
@@ -286,7 +288,7 @@ impl Maintainer {
             }
         }
         self.look();
-        self.0.work.nudge();
+        self.0.room.nudge();
     }
 
     /// The job has ended: writes its last reports and lets go of it.
@@ -301,7 +303,7 @@ impl Maintainer {
         lock(&self.0.watched).remove(&job);
         lock(&self.0.in_hand).remove(&job);
         lock(&self.0.cancels).remove(&job);
-        self.0.work.nudge();
+        self.0.room.nudge();
     }
 
     /// Whose whereabouts to ask for. `None` where the account cannot be looked

@@ -1,9 +1,14 @@
 //! Hands jobs to the scheduler, held, each exactly once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use forebay_service::{Backoff, CancellationToken};
 use forebay_wire::{JobState, Timestamp, link::Observation};
+use futures_util::FutureExt;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -15,8 +20,11 @@ use crate::{
     store::Change,
 };
 
-/// Tries that certainly left no copy, before the job is given up.
-const TRIES_MAX: u32 = 20;
+/// How long a scheduler may be without room before the job is given up. One
+/// that is away is waited for without end: the owner can cancel.
+const FULL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Before a submission that failed unforeseen is looked into again.
+const AFTER_PANIC: Duration = Duration::from_secs(5);
 
 /// What became of one step.
 enum Next {
@@ -52,8 +60,18 @@ impl Maintainer {
             // Runs to the end of its step also while the agent drains: what was
             // sent to the scheduler is then known.
             drop(self.0.tasks.spawn("submission", async move {
-                this.submit_one(job, &stop).await;
+                let again = Tracked {
+                    // A copy may exist: it is looked for first.
+                    phase: Phase::Intent,
+                    ..job.clone()
+                };
+                let submitted = AssertUnwindSafe(this.submit_one(job, &stop)).catch_unwind().await;
                 drop(permit);
+                if submitted.is_err() {
+                    tracing::error!(job = %again.job, "a submission panicked; it is taken up again");
+                    tokio::time::sleep(AFTER_PANIC).await;
+                    this.hand_to_submit(again);
+                }
             }));
         }
     }
@@ -61,9 +79,9 @@ impl Maintainer {
     async fn submit_one(&self, mut job: Tracked, stop: &CancellationToken) {
         let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         let mut retry = backoff.retry();
-        let mut tries = 0;
+        let mut full_since = None;
         loop {
-            match self.submit_step(&mut job, &mut tries).await {
+            match self.submit_step(&mut job, &mut full_since).await {
                 Ok(Next::Held) => return self.hand_to_release(Held::new(job)),
                 Ok(Next::Released) => return self.hand_to_watch([job]),
                 Ok(Next::Closed) => return,
@@ -79,7 +97,11 @@ impl Maintainer {
         }
     }
 
-    async fn submit_step(&self, job: &mut Tracked, tries: &mut u32) -> Result<Next, Wait> {
+    async fn submit_step(
+        &self,
+        job: &mut Tracked,
+        full_since: &mut Option<Instant>,
+    ) -> Result<Next, Wait> {
         let installation = self.installation().await;
         let account = match self.0.parts.accounts.resolve(&job.owner.identity).await {
             Ok(account) => account,
@@ -95,8 +117,8 @@ impl Maintainer {
             self.cancelled_before_submission(job).await?;
             return Ok(Next::Closed);
         }
-        if *tries >= TRIES_MAX {
-            let message = "The scheduler did not take the job in 20 tries. Submit it again later.";
+        if full_since.is_some_and(|since| since.elapsed() >= FULL_MAX) {
+            let message = "The scheduler had no room for the job in a day. Submit it again later.";
             return self.refuse(job, message.to_owned()).await;
         }
         let integration = &self.0.parts.integration;
@@ -142,10 +164,11 @@ impl Maintainer {
                 self.keep_held(job, held, receipt.stays_held).await
             }
             Err(SubmitError::Refused(message)) => self.refuse(job, message).await,
-            Err(SubmitError::NotDone(message)) => {
-                *tries += 1;
+            Err(SubmitError::Full(message)) => {
+                full_since.get_or_insert_with(Instant::now);
                 Err(Wait::Scheduler(message))
             }
+            Err(SubmitError::Away(message)) => Err(Wait::Scheduler(message)),
             Err(SubmitError::Unknown(message)) => Err(Wait::Scheduler(message)),
         }
     }

@@ -51,7 +51,7 @@ impl CallError {
     pub fn into_submit_error(self) -> SubmitError {
         let message = forebay_service::logs::chain(&self);
         match self {
-            Self::Start { .. } => SubmitError::NotDone(message),
+            Self::Start { .. } => SubmitError::Away(message),
             Self::Call {
                 source: ClientError::Problem(problem),
                 ..
@@ -59,12 +59,10 @@ impl CallError {
                 Code::Invalid | Code::Conflict | Code::Forbidden | Code::Malformed => {
                     SubmitError::Refused(problem.message)
                 }
-                Code::Busy => SubmitError::NotDone(message),
+                Code::Busy => SubmitError::Away(message),
                 _ => SubmitError::Unknown(message),
             },
-            Self::Call { source, .. } if !source.may_have_arrived() => {
-                SubmitError::NotDone(message)
-            }
+            Self::Call { source, .. } if !source.may_have_arrived() => SubmitError::Away(message),
             Self::Call { .. } => SubmitError::Unknown(message),
         }
     }

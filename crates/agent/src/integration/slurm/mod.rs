@@ -348,11 +348,11 @@ fn submit_error(error: Refusal) -> SubmitError {
     match error {
         Refusal::Invalid(_) => SubmitError::Refused(message),
         Refusal::Refused { message, .. } => SubmitError::Refused(message),
-        Refusal::Busy { .. }
-        | Refusal::Unavailable {
+        Refusal::Busy { .. } => SubmitError::Full(message),
+        Refusal::Unavailable {
             maybe_submitted: false,
             ..
-        } => SubmitError::NotDone(message),
+        } => SubmitError::Away(message),
         _ => SubmitError::Unknown(message),
     }
 }
