@@ -179,9 +179,9 @@ async fn a_periodic_task_runs_on_time_and_when_nudged() {
         nudge.nudge();
     }
     until("second run", || runs.load(Ordering::SeqCst) == 2).await;
-    sleep(Duration::from_millis(80)).await;
+    until("at rest", || !tasks.status()[0].running).await;
+    sleep(Duration::from_millis(60)).await;
     assert_eq!(runs.load(Ordering::SeqCst), 2);
-    assert!(!tasks.status()[0].running);
 
     let ticks = Arc::new(AtomicU32::new(0));
     let counter = ticks.clone();
