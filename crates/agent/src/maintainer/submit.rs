@@ -168,8 +168,9 @@ impl Maintainer {
                 full_since.get_or_insert_with(Instant::now);
                 Err(Wait::Scheduler(message))
             }
-            Err(SubmitError::Away(message)) => Err(Wait::Scheduler(message)),
-            Err(SubmitError::Unknown(message)) => Err(Wait::Scheduler(message)),
+            Err(SubmitError::Away(message) | SubmitError::Unknown(message)) => {
+                Err(Wait::Scheduler(message))
+            }
         }
     }
 

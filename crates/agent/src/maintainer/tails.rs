@@ -9,6 +9,9 @@ use crate::job::Tracked;
 
 /// Bytes of a log that are kept.
 const TAIL_BYTES: u64 = 256 << 10;
+/// What a tail may take as JSON, where a control character takes six bytes: a
+/// report must fit into one body.
+const TAIL_JSON_BYTES: usize = 600 << 10;
 /// Tasks of an array whose logs are kept; the files have the others'.
 const TASKS_MAX: usize = 64;
 
@@ -64,19 +67,58 @@ impl Maintainer {
             .log_tail(&account, &path, TAIL_BYTES)
             .await;
         match tail {
-            Ok(Some((offset, bytes))) if !bytes.is_empty() => Some(Report::LogTail {
-                job: job.job,
-                stream,
-                task,
-                offset,
-                // NUL is valid UTF-8 that databases refuse in text.
-                text: String::from_utf8_lossy(&bytes).replace('\0', "\u{fffd}"),
-            }),
+            Ok(Some((offset, bytes))) if !bytes.is_empty() => {
+                let (offset, text) = fitting(offset, &bytes);
+                Some(Report::LogTail {
+                    job: job.job,
+                    stream,
+                    task,
+                    offset,
+                    text,
+                })
+            }
             Ok(_) => None,
             Err(error) => {
                 tracing::debug!(job = %job.job, path, %error, "no log's end to keep");
                 None
             }
+        }
+    }
+}
+
+/// The tail as text, shortened from the front until it fits, and where it begins.
+fn fitting(mut offset: u64, mut bytes: &[u8]) -> (u64, String) {
+    loop {
+        // NUL is valid UTF-8 that databases refuse in text.
+        let text = String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}");
+        let size = serde_json::to_string(&text).map_or(usize::MAX, |json| json.len());
+        if size <= TAIL_JSON_BYTES || bytes.is_empty() {
+            return (offset, text);
+        }
+        let cut = bytes.len().div_ceil(2);
+        offset += cut as u64;
+        bytes = &bytes[cut..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_fits_into_a_report_whatever_was_printed() {
+        assert_eq!(fitting(7, b"done\n"), (7, "done\n".to_owned()));
+        for byte in [0x01, 0x00, 0xff, b'"'] {
+            let printed = vec![byte; usize::try_from(TAIL_BYTES).expect("small")];
+            let (offset, text) = fitting(100, &printed);
+            let json = serde_json::to_string(&text).expect("text");
+            assert!(json.len() <= TAIL_JSON_BYTES, "{byte}");
+            assert!(!text.contains('\0'));
+            assert_eq!(
+                offset - 100 + text.chars().count() as u64,
+                TAIL_BYTES,
+                "{byte}"
+            );
         }
     }
 }
