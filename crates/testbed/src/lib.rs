@@ -20,6 +20,7 @@
 // Denied as everywhere; `enter` (a constructor) and `process::identity` (between fork and
 // exec) say at the place why they need it.
 pub mod accounts;
+pub mod bench;
 pub mod dirs;
 mod enter;
 pub mod guard;
@@ -31,4 +32,6 @@ pub mod process;
 mod procfs;
 pub mod programs;
 pub mod setup;
+pub mod site;
 pub mod slurm;
+pub mod up;

@@ -3,16 +3,24 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: forebay-testbed setup";
+use forebay_testbed::{bench, setup, up};
+
+const USAGE: &str = "usage: forebay-testbed setup | up | bench [NAME] [--json]";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
-        ["setup"] => forebay_testbed::setup::run(&mut print).await,
+        ["setup"] => setup::run(&mut print).await,
+        ["up", words @ ..] => up::run(words).await,
+        ["bench"] => bench::run(None, false).await,
+        ["bench", "--json"] => bench::run(None, true).await,
+        ["bench", name] => bench::run(Some(name), false).await,
+        ["bench", name, "--json"] | ["bench", "--json", name] => bench::run(Some(name), true).await,
         [] | ["help" | "--help" | "-h", ..] => {
             print(USAGE);
+            print(up::USAGE);
             ExitCode::SUCCESS
         }
         _ => {

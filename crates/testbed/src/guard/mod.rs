@@ -176,6 +176,15 @@ impl Guard {
         }
     }
 
+    /// Has the guard remove one more directory at the end, besides its own.
+    pub(crate) fn remove_too(&self, path: &Path) -> Result<(), Error> {
+        if self.dir.is_kept() {
+            return Ok(());
+        }
+        let path = path.to_owned();
+        self.send(&Ask::Remove { path })
+    }
+
     pub(crate) async fn start(&self, command: Command) -> Result<Started, Error> {
         let program = command.program.display().to_string();
         let id = self.next.fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,119 @@
+//! The services' configuration files.
+
+use std::path::Path;
+
+use super::{CLUSTER, Options, Scheduler};
+
+/// What the files need to know.
+pub(super) struct Settings<'a> {
+    pub(super) options: &'a Options,
+    pub(super) environment: &'a str,
+    pub(super) dir: &'a Path,
+    pub(super) view_server: &'a str,
+    pub(super) agent: &'a str,
+    pub(super) user_agent: &'a Path,
+}
+
+/// Text as TOML writes it: JSON's strings are a part of TOML's.
+fn text(value: impl Into<String>) -> String {
+    serde_json::Value::String(value.into()).to_string()
+}
+
+fn path(path: &Path) -> String {
+    text(path.display().to_string())
+}
+
+pub(super) fn view_server(settings: &Settings<'_>) -> String {
+    format!(
+        "listen = {listen}\n\
+         environment = {environment}\n\
+         [database]\n\
+         socket_dir = {socket_dir}\n\
+         [log]\n\
+         filter = {filter}\n",
+        listen = text(settings.view_server),
+        environment = text(settings.environment),
+        socket_dir = path(&settings.dir.join("s")),
+        filter = text(&settings.options.log_filter),
+    )
+}
+
+pub(super) fn agent(settings: &Settings<'_>) -> String {
+    let dir = settings.dir;
+    let poll = settings.options.poll_ms.map_or_else(String::new, |poll| format!("poll_ms = {poll}\n"));
+    let (integration, table) = match &settings.options.scheduler {
+        Scheduler::Slurm { conf } => ("slurm", format!("[cluster.slurm]\nconf = {}\n", path(conf))),
+        Scheduler::Local { slots } => ("local", format!("[cluster.local]\nslots = {slots}\n")),
+    };
+    format!(
+        "environment = {environment}\n\
+         run_dir = {run_dir}\n\
+         listen = {listen}\n\
+         [view_server]\n\
+         url = {url}\n\
+         token_file = {token}\n\
+         [database]\n\
+         socket_dir = {socket_dir}\n\
+         [user_agents]\n\
+         program = {program}\n\
+         log_dir = {log_dir}\n\
+         end_with_agent = true\n\
+         [log]\n\
+         filter = {filter}\n\
+         [[cluster]]\n\
+         name = {name}\n\
+         integration = {integration}\n\
+         status_s = 1\n\
+         {poll}{table}",
+        environment = text(settings.environment),
+        run_dir = path(&dir.join("run")),
+        listen = text(settings.agent),
+        url = text(format!("http://{}", settings.view_server)),
+        token = path(&dir.join("tokens/.site")),
+        socket_dir = path(&dir.join("s")),
+        program = path(settings.user_agent),
+        log_dir = path(&dir.join("log")),
+        filter = text(&settings.options.log_filter),
+        name = text(CLUSTER),
+        integration = text(integration),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(options: &Options) -> Settings<'_> {
+        Settings {
+            options,
+            environment: "testbed-20000",
+            dir: Path::new("/var/tmp/x"),
+            view_server: "127.0.0.1:20000",
+            agent: "127.0.0.1:20001",
+            user_agent: Path::new("/var/tmp/a \"b\"/forebay-user-agent"),
+        }
+    }
+
+    #[test]
+    fn the_files_of_a_local_site() {
+        let options = Options::default();
+        insta::assert_snapshot!(view_server(&settings(&options)), @"");
+        insta::assert_snapshot!(agent(&settings(&options)), @"");
+    }
+
+    #[test]
+    fn the_files_of_a_slurm_site_are_toml() {
+        let conf = "/var/tmp/s/slurm.conf".into();
+        let options = Options {
+            scheduler: Scheduler::Slurm { conf },
+            poll_ms: None,
+            ..Options::default()
+        };
+        let agent: toml::Table = agent(&settings(&options)).parse().unwrap();
+        let cluster = &agent["cluster"][0];
+        assert_eq!(cluster["slurm"]["conf"].as_str(), Some("/var/tmp/s/slurm.conf"));
+        assert_eq!(cluster.get("poll_ms"), None);
+        let program = agent["user_agents"]["program"].as_str();
+        assert_eq!(program, Some("/var/tmp/a \"b\"/forebay-user-agent"));
+    }
+}
