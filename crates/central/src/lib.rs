@@ -1,0 +1,38 @@
+//! The central store of Forebay: what the services in front of the clusters
+//! share, in one Postgres database.
+//!
+//! SQL is only here. Each noun has its module, each an `impl` of [`Store`]. What
+//! a job may become is decided by [`life`], which is pure; the store reads a row
+//! under its lock, asks, and writes what came out. The database holds the table
+//! of legal transitions as well and refuses others.
+//!
+//! Nothing reads a job without a [`Caller`], except for its site, which comes
+//! with a [`Link`]: whose job it is, is part of each query.
+#![forbid(unsafe_code)]
+
+mod audit;
+mod claims;
+mod clusters;
+mod desired;
+mod error;
+mod jobs;
+pub mod life;
+mod reports;
+mod retention;
+mod secret;
+mod sites;
+mod sql;
+mod stats;
+mod store;
+mod users;
+
+pub use audit::{Actor, AuditEntry};
+pub use claims::CLAIM_MAX;
+pub use desired::{Again, DesiredCursor, DesiredPage};
+pub use error::Error;
+pub use jobs::{Created, Events, JobFilter, JobPlace, JobSort, LogTail, NewJob};
+pub use retention::Retention;
+pub use secret::NewToken;
+pub use sites::{CLUSTERS_MAX, KnownSite, LINK_TOKEN_S, Link, Site, versions_overlap};
+pub use store::Store;
+pub use users::{Caller, Token};

@@ -1,0 +1,11 @@
+//! The store against a real Postgres, as one program.
+
+mod claims;
+mod instance;
+mod jobs;
+mod life;
+mod reports;
+mod sites;
+mod tend;
+mod users;
+mod world;

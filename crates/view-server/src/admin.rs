@@ -1,0 +1,188 @@
+//! The commands for whoever runs this installation. They are the service's
+//! account's own: nobody else can read its database's secret.
+#![allow(clippy::print_stdout, reason = "commands speak to people")]
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use forebay_central::{Actor, NewToken, Store};
+use secrecy::ExposeSecret as _;
+use uuid::Uuid;
+
+use crate::command::{Site, Token, TokenCreate, User};
+
+/// A command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The store said no; the problem's words are for people.
+    #[error("{}", .0.problem().message)]
+    Store(#[source] forebay_central::Error),
+    /// The secret could not be put into its file.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl From<forebay_central::Error> for AdminError {
+    fn from(error: forebay_central::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Who acts in the audit: the account that runs the command.
+fn operator() -> Actor {
+    Actor {
+        name: "operator".into(),
+        request_id: Uuid::new_v4().to_string(),
+        peer: format!("uid:{}", rustix::process::getuid().as_raw()),
+    }
+}
+
+/// `user …`
+pub async fn user(store: &Store, user: User) -> Result<(), AdminError> {
+    match user {
+        User::Add { name } => {
+            let id = store.user_add(&name, &operator()).await?;
+            println!("Added user {name}, {id}.");
+        }
+        User::Disable { name } => {
+            store.user_disable(&name, &operator()).await?;
+            println!("Disabled user {name}: all of their tokens are refused from now on.");
+        }
+    }
+    Ok(())
+}
+
+/// `token …`
+pub async fn token(store: &Store, token: Token) -> Result<(), AdminError> {
+    match token {
+        Token::Create(create) => token_create(store, create).await,
+        Token::List { user } => {
+            for token in store.token_list(user.as_deref()).await? {
+                let end = match (token.revoked_at, token.expires_at) {
+                    (Some(at), _) => format!("revoked {at}"),
+                    (None, Some(at)) => format!("expires {at}"),
+                    (None, None) => "does not expire".into(),
+                };
+                println!(
+                    "{}  {}  made {}  {end}  {}",
+                    token.id, token.user, token.created_at, token.note
+                );
+            }
+            Ok(())
+        }
+        Token::Revoke { id } => {
+            store.token_revoke(id, &operator()).await?;
+            println!("Revoked {id}.");
+            Ok(())
+        }
+    }
+}
+
+async fn token_create(store: &Store, create: TokenCreate) -> Result<(), AdminError> {
+    let file = create.out.as_deref().map(SecretFile::create).transpose()?;
+    let token = store
+        .token_create(&create.user, &create.note, create.expires_in, &operator())
+        .await?;
+    match file {
+        Some(file) => file.write(&token),
+        None => {
+            // The only place that shows a secret, because it was asked for.
+            println!("{}", token.token.expose_secret());
+            Ok(())
+        }
+    }
+}
+
+/// `site …`
+pub async fn site(store: &Store, site: Site) -> Result<(), AdminError> {
+    match site {
+        Site::Add {
+            name,
+            token_file,
+            revoke_others,
+        } => {
+            let file = SecretFile::create(&token_file)?;
+            let token = store.site_add(&name, &operator()).await?;
+            file.write(&token)?;
+            if revoke_others {
+                store
+                    .site_tokens_revoke(&name, Some(token.id), &operator())
+                    .await?;
+            }
+            println!(
+                "The token of site {name} is in {}. Give it to its agent.",
+                token_file.display()
+            );
+        }
+        Site::List => {
+            for site in store.sites().await? {
+                let seen = site
+                    .seen_at
+                    .map_or_else(|| "never seen".into(), |at| format!("seen {at}"));
+                println!(
+                    "{}  link {}  {seen}  {}",
+                    site.name,
+                    site.epoch,
+                    site.agent_version.unwrap_or_default()
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A new file for a secret, made before the secret, so that none is made in vain.
+struct SecretFile<'a> {
+    path: &'a Path,
+    file: std::fs::File,
+    written: bool,
+}
+
+impl<'a> SecretFile<'a> {
+    fn create(path: &'a Path) -> Result<Self, AdminError> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path);
+        let file = file.map_err(|source| AdminError::Write {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            path,
+            file,
+            written: false,
+        })
+    }
+
+    fn write(mut self, token: &NewToken) -> Result<(), AdminError> {
+        let written = writeln!(self.file, "{}", token.token.expose_secret())
+            .and_then(|()| self.file.sync_all());
+        written.map_err(|source| AdminError::Write {
+            path: self.path.to_owned(),
+            source,
+        })?;
+        self.written = true;
+        Ok(())
+    }
+}
+
+impl Drop for SecretFile<'_> {
+    /// An empty file would look like a token.
+    fn drop(&mut self) {
+        if !self.written {
+            let _ = std::fs::remove_file(self.path);
+        }
+    }
+}

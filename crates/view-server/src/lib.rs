@@ -1,0 +1,26 @@
+//! The view-server: the public API of Forebay, and the central side of its
+//! sites' links. [`server::start`] turns a [`config::Config`] into a running
+//! service; the program around it is a dozen lines.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `api` | the public API's handlers: decode, call, convert |
+//! | `link` | what agents call, and the tunnel that turns the connection around |
+//! | [`spec_check`] | whether a job may be handed in; pure |
+//! | `jobs` | what handing one in means, apart from HTTP |
+//! | [`view`] | what handlers work with; who calls |
+//! | [`tunnels`] | the ways from here to the agents |
+//! | [`config`], [`command`], [`admin`] | told by files and the command line |
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod api;
+pub mod command;
+pub mod config;
+mod gauges;
+mod jobs;
+mod link;
+pub mod server;
+pub mod spec_check;
+pub mod tunnels;
+pub mod view;
