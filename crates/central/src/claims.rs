@@ -21,7 +21,9 @@ use crate::{
 
 /// The most jobs of one claim; whoever has more room asks again.
 pub const CLAIM_MAX: u32 = 256;
-/// The most bytes of specs in one claim, but for a single job.
+/// The most jobs in one page of a site's open jobs.
+const OPEN_MAX: i64 = 1_000;
+/// The most bytes of specs in one claim, or one such page, but for a single job.
 const CLAIM_BYTES: i64 = 8 << 20;
 
 /// The next jobs of a cluster: by priority, then users in turn, then age.
@@ -93,18 +95,31 @@ impl Store {
         Ok(claimed)
     }
 
-    /// Every job that the link's site has claimed and that has not ended.
-    pub async fn open_jobs(&self, link: &Link) -> Result<OpenJobs, Error> {
+    /// Jobs that the link's site has claimed and that have not ended, by id: one page of those
+    /// behind `after`.
+    pub async fn open_jobs(&self, link: &Link, after: Option<JobId>) -> Result<OpenJobs, Error> {
         self.link_current(link).await?;
         let client = self.client().await?;
         let sql = format!(
-            "SELECT {WORK_COLUMNS}, j.state FROM jobs j JOIN users u ON u.id = j.owner
-             WHERE j.site = $1 AND j.ended_at IS NULL AND j.state IN ('submitting', 'pending', 'running', 'ending')
+            "WITH page AS (
+                 SELECT id, row_number() OVER by_id AS place, sum(spec_bytes) OVER by_id AS bytes
+                 FROM (SELECT id, spec_bytes FROM jobs
+                       WHERE site = $1 AND id > $2 AND ended_at IS NULL
+                         AND state IN ('submitting', 'pending', 'running', 'ending')
+                       ORDER BY id LIMIT $3) near
+                 WINDOW by_id AS (ORDER BY id))
+             SELECT {WORK_COLUMNS}, j.state
+             FROM page p JOIN jobs j ON j.id = p.id JOIN users u ON u.id = j.owner
+             WHERE p.bytes <= $4 OR p.place = 1
              ORDER BY j.id"
         );
+        let after = after.map_or(Uuid::nil(), JobId::uuid);
         let rows = client
             .named("jobs.open")
-            .query(&sql, &[&link.site.as_str()])
+            .query(
+                &sql,
+                &[&link.site.as_str(), &after, &OPEN_MAX, &CLAIM_BYTES],
+            )
             .await?;
         let mut jobs = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -113,7 +128,12 @@ impl Store {
                 Err(error) => tracing::error!(%error, "an open job cannot be told to its site"),
             }
         }
-        Ok(OpenJobs { jobs })
+        // An empty page is the last; a full one costs one more question.
+        let next = match rows.last() {
+            Some(row) => Some(JobId::from_uuid(get(row, "id")?)),
+            None => None,
+        };
+        Ok(OpenJobs { jobs, next })
     }
 }
 

@@ -8,10 +8,18 @@
 //! | `GET /v1/hello` | [`Hello`] |
 //! | `POST /v1/jobs/{id}/prepare` | [`Prepare`] → [`Prepared`]: the job's directory and script |
 //! | `POST /v1/run` | [`Run`] → [`Ran`]: one of the scheduler's programs |
-//! | `GET /v1/log?path=` with `Range` | a piece of a file; waits with `wait_ms=` |
-//! | `POST /v1/local/jobs` | [`LocalStart`]: a held process of the `local` integration |
-//! | `POST /v1/local/jobs/{id}/release`, `…/cancel` | lets it run; ends it |
+//! | `GET /v1/log?path=` with `Range` | a piece of a file, at most `max=` bytes; waits with `wait_ms=` |
+//! | `POST /v1/local/jobs` | [`LocalStart`] → [`LocalJob`]: a held process of the `local` integration |
+//! | `POST /v1/local/jobs/{id}/release`, `…/cancel` | lets it run; ends it → [`LocalJob`] as it was |
 //! | `GET /v1/local/jobs` | [`LocalJobs`] |
+//!
+//! Of a `run` that answers a problem, `busy`, `invalid`, `forbidden` and `unavailable` say that
+//! the program never ran; after `deadline`, `too_large` and `scheduler_error` it may have done
+//! what it was asked to do.
+//!
+//! A log's answer is 206 with `Content-Range` and [`LOG_SIZE_HEADER`]; when there is nothing in
+//! the range (yet), 206 without a body and `Content-Range: bytes */<size>`, never 416. A size
+//! smaller than the range's start tells that the file was cut. No such file is 404.
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 //! | call | purpose |
 //! |---|---|
 //! | `POST /link/v1/session` | opens the link: token, epoch, agreed version |
-//! | `GET /link/v1/open` | every job that this site holds |
+//! | `GET /link/v1/open?after=` | every job that this site holds, in pages |
 //! | `POST /link/v1/claim` | takes queued jobs |
 //! | `GET /link/v1/desired?after=` | NDJSON of [`Desired`], for as long as the link lives |
 //! | `POST /link/v1/reports` | what the site saw, in order |
@@ -131,11 +131,14 @@ pub struct Open {
     pub state: JobState,
 }
 
-/// The answer of `GET /link/v1/open`.
+/// One page of the answer of `GET /link/v1/open`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenJobs {
-    /// Every job of the site that was claimed and has not ended.
+    /// Jobs of the site that were claimed and have not ended, by id.
     pub jobs: Vec<Open>,
+    /// Pass it as `after=` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<JobId>,
 }
 
 /// One line of the desired feed.

@@ -375,7 +375,8 @@ fn link_work() {
             jobs: vec![link::Open {
                 work,
                 state: JobState::Running
-            }]
+            }],
+            next: Some(job_id()),
         }
     );
     let line = |want| link::Desired {

@@ -1,8 +1,11 @@
 //! Opens the link, and settles at its start what both sides know.
 
 use forebay_http::ClientError;
-use forebay_wire::link::{
-    ClusterDeclaration, EPOCH_HEADER, OpenJobs, OpenSession, Session, VERSION, VERSION_MIN,
+use forebay_wire::{
+    JobId,
+    link::{
+        ClusterDeclaration, EPOCH_HEADER, OpenJobs, OpenSession, Session, VERSION, VERSION_MIN,
+    },
 };
 use http::Method;
 use serde::{Serialize, de::DeserializeOwned};
@@ -54,15 +57,22 @@ impl Link {
             call: "open",
             source,
         };
-        let call = self
-            .call(session, Method::GET, "/link/v1/open")
-            .map_err(failed)?;
-        let open: OpenJobs = call
-            .send()
-            .await
-            .and_then(|answer| answer.json())
-            .map_err(failed)?;
-        site.reconcile(open).await?;
+        let mut after = None;
+        loop {
+            let mut call = self
+                .call(session, Method::GET, "/link/v1/open")
+                .map_err(failed)?;
+            if let Some(after) = after {
+                call = call.query("after", &JobId::to_string(&after));
+            }
+            let answer = call.send().await.and_then(|answer| answer.json());
+            let open: OpenJobs = answer.map_err(failed)?;
+            after = open.next;
+            site.reconcile(open).await?;
+            if after.is_none() {
+                break;
+            }
+        }
         site.all_work_waits();
         Ok(())
     }

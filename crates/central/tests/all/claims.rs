@@ -102,8 +102,22 @@ async fn a_repeat_gets_the_same_answer() {
     assert_eq!((first.jobs.len(), first.more), (2, true));
     let again = world.store.claim(&link, &claim).await.expect("claimed");
     assert_eq!(again, first);
-    let open = world.store.open_jobs(&link).await.expect("open jobs");
+    let open = world.store.open_jobs(&link, None).await.expect("open jobs");
     assert_eq!(open.jobs.len(), 2);
+    // Page by page, and an empty page at the end.
+    let first_job = open.jobs[0].work.job;
+    let rest = world
+        .store
+        .open_jobs(&link, Some(first_job))
+        .await
+        .expect("open jobs");
+    assert_eq!(rest.jobs, open.jobs[1..]);
+    let behind = world
+        .store
+        .open_jobs(&link, open.next)
+        .await
+        .expect("open jobs");
+    assert_eq!((behind.jobs.len(), behind.next), (0, None));
     assert!(
         open.jobs
             .iter()
@@ -139,7 +153,7 @@ async fn a_repeat_gets_the_same_answer() {
     assert!(
         world
             .store
-            .open_jobs(&other)
+            .open_jobs(&other, None)
             .await
             .expect("open jobs")
             .jobs

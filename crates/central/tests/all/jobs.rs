@@ -220,7 +220,7 @@ async fn cancelling() {
         (Some(when), wanted.rev)
     );
     assert!(
-        world.store.open_jobs(&link).await.expect("open").jobs[0]
+        world.store.open_jobs(&link, None).await.expect("open").jobs[0]
             .work
             .cancel_wanted
     );

@@ -21,7 +21,7 @@ async fn a_newer_link_supersedes_the_older() {
     for refused in [
         world.store.link_current(&old).await,
         world.store.link_heard(&old).await,
-        world.store.open_jobs(&old).await.map(drop),
+        world.store.open_jobs(&old, None).await.map(drop),
     ] {
         let problem = refused.expect_err("superseded").problem();
         assert_eq!(problem.code, Code::Superseded);

@@ -48,11 +48,16 @@ pub(super) async fn session(view: View, mut request: Request) -> Result<Response
     Ok(reply::ok(&session))
 }
 
+#[derive(serde::Deserialize)]
+struct OpenQuery {
+    after: Option<forebay_wire::JobId>,
+}
+
 pub(super) async fn open(view: View, request: Request) -> Result<Response, Problem> {
     let link = view.link(&request).await?;
-    Ok(reply::ok(
-        &view.store().open_jobs(&link).await.map_err(told)?,
-    ))
+    let query: OpenQuery = request.query()?;
+    let open = view.store().open_jobs(&link, query.after).await;
+    Ok(reply::ok(&open.map_err(told)?))
 }
 
 pub(super) async fn claim(view: View, mut request: Request) -> Result<Response, Problem> {
