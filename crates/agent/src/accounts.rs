@@ -17,6 +17,9 @@ const KEEP: Duration = Duration::from_secs(30);
 /// Answers kept at most; beyond, all are asked for anew.
 const KEPT_MAX: usize = 10_000;
 
+/// How long one look-up may take.
+const NSS_MAX: Duration = Duration::from_secs(10);
+
 /// Accounts below this uid are the system's.
 const UID_MIN: u32 = 1_000;
 /// What the kernel shows for uids that have no meaning in a user namespace.
@@ -126,8 +129,10 @@ impl Accounts {
             return Ok(account);
         }
         let name = identity.to_owned();
-        let found = tokio::task::spawn_blocking(move || User::from_name(&name))
+        let asked = tokio::task::spawn_blocking(move || User::from_name(&name));
+        let found = tokio::time::timeout(NSS_MAX, asked)
             .await
+            .map_err(|_| AccountError::Unavailable("no answer in time".to_owned()))?
             .map_err(|error| AccountError::Unavailable(error.to_string()))?
             .map_err(|error| AccountError::Unavailable(error.to_string()))?;
         let user = found.ok_or_else(|| AccountError::Unknown(identity.to_owned()))?;

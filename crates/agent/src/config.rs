@@ -182,7 +182,7 @@ fn check(raw: Raw, mut problems: Problems, strictness: Strictness) -> Result<Con
             "a site has at least one cluster: add [[cluster]]",
         );
     }
-    let mut slurm = (None, None);
+    let mut slurm = None;
     let mut names = std::collections::HashSet::new();
     let mut clusters = Vec::new();
     for raw in &raw.cluster {
@@ -196,13 +196,22 @@ fn check(raw: Raw, mut problems: Problems, strictness: Strictness) -> Result<Con
             continue;
         };
         if let Kind::Slurm { conf, bin_dir } = &cluster.kind {
-            slurm = (conf.clone(), bin_dir.clone());
+            let found = (conf.clone(), bin_dir.clone());
+            // User-agents are started with one of each, and would submit to the wrong cluster.
+            if slurm.as_ref().is_some_and(|known| *known != found) {
+                problems.at(
+                    raw.span(),
+                    "has another slurm.conf or bin_dir than the slurm cluster before it; \
+                     an agent serves one Slurm configuration",
+                );
+            }
+            slurm = Some(found);
         }
         clusters.push(cluster);
     }
     let database = database(&raw.database, &run_dir, &mut problems);
     let drain = Duration::from_secs(problems.within(raw.drain_s.as_ref(), 1..=600, 20));
-    let (slurm_conf, bin_dir) = slurm;
+    let (slurm_conf, bin_dir) = slurm.unwrap_or_default();
     let config = Config {
         link: Link {
             url: raw.view_server.url.into_inner(),

@@ -73,6 +73,13 @@ impl DirError {
     }
 }
 
+/// Whether a file's content must be on disk before its name is.
+#[derive(Clone, Copy)]
+enum Flush {
+    Yes,
+    No,
+}
+
 /// What became of [`Dir::write_once`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Once {
@@ -220,21 +227,32 @@ impl Dir {
     /// Writes `name` whole or not at all, on disk when it returns, in the place of what was there.
     pub fn replace(&self, name: &str, mode: Mode, content: &[u8]) -> Result<(), DirError> {
         let path = self.join(name)?;
-        let temporary = self.temporary(name, mode, content)?;
-        if let Err(errno) = fs::renameat(&self.fd, &temporary, &self.fd, name) {
-            self.forget(&temporary);
-            return Err(failed("write", &path, errno));
-        }
+        let temporary = self.temporary(name, mode, content, Flush::Yes)?;
+        self.rename(&temporary, name, &path)?;
         self.sync()
     }
 
-    /// Writes `name` whole or not at all, on disk when it returns, unless it is there already.
+    fn rename(&self, temporary: &str, name: &str, path: &Path) -> Result<(), DirError> {
+        fs::renameat(&self.fd, temporary, &self.fd, name).map_err(|errno| {
+            self.forget(temporary);
+            failed("write", path, errno)
+        })
+    }
+
+    /// Writes `name` whole or not at all, unless it is there already. It is not flushed: a host
+    /// that loses its power may keep it empty, and an empty file is written again.
     pub fn write_once(&self, name: &str, mode: Mode, content: &[u8]) -> Result<Once, DirError> {
         let path = self.join(name)?;
-        if let Some(same) = self.compare(name, content)? {
-            return Ok(same);
+        match self.compare(name, content)? {
+            Some(Once::Other) if self.read(name, 0).is_ok_and(|found| found.is_some()) => {
+                let temporary = self.temporary(name, mode, content, Flush::No)?;
+                self.rename(&temporary, name, &path)?;
+                return Ok(Once::Written);
+            }
+            Some(found) => return Ok(found),
+            None => {}
         }
-        let temporary = self.temporary(name, mode, content)?;
+        let temporary = self.temporary(name, mode, content, Flush::No)?;
         let placed =
             match fs::renameat_with(&self.fd, &temporary, &self.fd, name, RenameFlags::NOREPLACE) {
                 // Network file systems lack that flag; a hard link refuses to replace just as well.
@@ -246,7 +264,7 @@ impl Dir {
                 other => other,
             };
         match placed {
-            Ok(()) => self.sync().map(|()| Once::Written),
+            Ok(()) => Ok(Once::Written),
             // Another call was quicker.
             Err(Errno::EXIST) => {
                 self.forget(&temporary);
@@ -328,7 +346,13 @@ impl Dir {
     }
 
     /// Writes the content beside its place; the caller puts it there.
-    fn temporary(&self, name: &str, mode: Mode, content: &[u8]) -> Result<String, DirError> {
+    fn temporary(
+        &self,
+        name: &str,
+        mode: Mode,
+        content: &[u8],
+        flush: Flush,
+    ) -> Result<String, DirError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let own = rustix::process::getpid().as_raw_nonzero();
         let temporary = format!(".{name}.{own}.{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -340,7 +364,10 @@ impl Dir {
         let mut file = file.ok_or_else(|| DirError::Absent { path: path.clone() })?;
         // The umask may have taken a bit away.
         fs::fchmod(&file, mode).map_err(|errno| failed("set the mode of", &path, errno))?;
-        let written = file.write_all(content).and_then(|()| file.sync_all());
+        let written = file.write_all(content).and_then(|()| match flush {
+            Flush::Yes => file.sync_all(),
+            Flush::No => Ok(()),
+        });
         if let Err(source) = written {
             self.forget(&temporary);
             return Err(DirError::Io {
@@ -459,6 +486,16 @@ mod tests {
             Once::Written
         );
         assert_eq!(dir.write_once("f", Mode::RWXU, b"one").unwrap(), Once::Same);
+        // What a power failure left of a file that was not flushed.
+        dir.replace("empty", Mode::RWXU, b"").unwrap();
+        assert_eq!(
+            dir.write_once("empty", Mode::RWXU, b"one").unwrap(),
+            Once::Written
+        );
+        assert_eq!(
+            dir.write_once("empty", Mode::RWXU, b"one").unwrap(),
+            Once::Same
+        );
         for other in [&b"on"[..], b"one ", b"two", b""] {
             assert_eq!(dir.write_once("f", Mode::RWXU, other).unwrap(), Once::Other);
         }

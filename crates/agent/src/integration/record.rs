@@ -25,16 +25,16 @@ impl Record {
         self.parts.iter().any(|part| part.task.is_some())
     }
 
-    /// Whether all of it has ended.
+    /// Whether all of it has ended. A record without parts, of a state that is
+    /// not known here, says nothing.
     pub fn has_ended(&self) -> bool {
-        self.parts
-            .iter()
-            .all(|part| matches!(part.phase, PartPhase::Ended { .. }))
+        let ended = |part: &Part| matches!(part.phase, PartPhase::Ended { .. });
+        !self.parts.is_empty() && self.parts.iter().all(ended)
     }
 
     /// Whether all of it is held and never started.
     pub fn is_held(&self) -> bool {
-        self.parts.iter().all(|part| part.phase == PartPhase::Held)
+        !self.parts.is_empty() && self.parts.iter().all(|part| part.phase == PartPhase::Held)
     }
 
     /// Whether any of it has started.

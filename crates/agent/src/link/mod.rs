@@ -12,7 +12,10 @@ mod session;
 mod site;
 mod tunnel;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use forebay_http::{Client, ClientError};
 use forebay_service::{Backoff, CancellationToken, Tasks, logs};
@@ -33,6 +36,11 @@ use crate::{
 
 /// How long a call on the link may take.
 const CALL: Duration = Duration::from_secs(20);
+
+/// A link that was up for so long is dialled again at once.
+const LASTING: Duration = Duration::from_secs(30);
+/// Whatever the view-server says, a session lives so long at least and at most, seconds.
+const SESSION_S: (u64, u64) = (5, 24 * 3600);
 
 /// Why a call on the link came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -124,11 +132,15 @@ impl Link {
         let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         let mut retry = backoff.retry();
         loop {
-            let mut opened = || retry.reset();
+            let began = Instant::now();
             let ended = tokio::select! {
                 () = stop.cancelled() => break,
-                ended = self.once(site, &mut opened) => ended,
+                ended = self.once(site) => ended,
             };
+            // A link that opens only to break is not dialled in a hurry.
+            if began.elapsed() > LASTING {
+                retry.reset();
+            }
             self.0.session.send_replace(None);
             match ended {
                 // Time for a new session: at once.
@@ -148,11 +160,11 @@ impl Link {
     }
 
     /// One session, from its opening until it must be renewed or something fails.
-    async fn once(&self, site: &Site, opened: &mut (impl FnMut() + Send)) -> Result<(), LinkError> {
+    async fn once(&self, site: &Site) -> Result<(), LinkError> {
         let session = self.open_session().await?;
-        opened();
         tracing::info!(epoch = session.epoch, site = %session.site, "the link is up");
-        let renew = Duration::from_secs(session.expires_in_s) * 2 / 3;
+        let lives_s = session.expires_in_s.clamp(SESSION_S.0, SESSION_S.1);
+        let renew = Duration::from_secs(lives_s) * 2 / 3;
         self.0.session.send_replace(Some(session.clone()));
         self.reconcile(&session, site).await?;
         tokio::select! {

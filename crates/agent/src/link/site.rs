@@ -7,8 +7,8 @@ use forebay_wire::{ClusterName, JobId, link::OpenJobs};
 
 use crate::{
     accounts::Accounts,
-    job::{Phase, Tracked},
-    maintainer::Maintainer,
+    job::Tracked,
+    maintainer::{Maintainer, Stored},
     store::{Change, Store, StoreError},
     user_agents::UserAgents,
 };
@@ -78,19 +78,12 @@ impl Site {
             if open.work.cancel_wanted {
                 maintainer.want_cancelled(job);
             }
-            if maintainer.has(job) {
-                continue;
-            }
-            match self.0.store.tracked_job(job).await? {
-                // Closed here: the report of its end is on its way.
-                Some(known) if known.phase == Phase::Closed => {}
-                Some(known) => maintainer.take_up(known),
-                None => {
-                    tracing::info!(%job, "recovered a claimed job");
-                    let tracked = Tracked::recovered(open.work);
-                    self.0.store.write(vec![Change::track(&tracked)]).await?;
-                    maintainer.take_up(tracked);
-                }
+            // Closed here: the report of its end is on its way.
+            if maintainer.take_up_stored(job).await? == Stored::Unknown {
+                tracing::info!(%job, "recovered a claimed job");
+                let tracked = Tracked::recovered(open.work);
+                self.0.store.write(vec![Change::track(&tracked)]).await?;
+                maintainer.take_up_stored(job).await?;
             }
         }
         Ok(())

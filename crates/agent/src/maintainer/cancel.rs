@@ -9,6 +9,9 @@ use crate::job::Tracked;
 
 /// A cancel that did not end its job is asked for again.
 const AGAIN: Duration = Duration::from_secs(15);
+/// For so long a wish is kept for a job that is not here yet. Most are of jobs
+/// of another cluster, or have ended.
+const AHEAD_MAX: Duration = Duration::from_secs(300);
 
 impl Maintainer {
     /// Jobs still on their way to the scheduler read the same wish between
@@ -31,10 +34,14 @@ impl Maintainer {
     /// Whether the scheduler took all of it.
     async fn cancel_watched(&self) -> bool {
         let wanted: Vec<Tracked> = {
-            let cancels = lock(&self.0.cancels);
+            let mut cancels = lock(&self.0.cancels);
             let watched = lock(&self.0.watched);
+            let in_hand = lock(&self.0.in_hand);
+            cancels.retain(|id, at| {
+                at.elapsed() < AHEAD_MAX || watched.contains_key(id) || in_hand.contains(id)
+            });
             cancels
-                .iter()
+                .keys()
                 .filter_map(|id| watched.get(id).cloned())
                 .collect()
         };
@@ -58,7 +65,7 @@ impl Maintainer {
                 }
             };
             if let Err(unavailable) = self.0.parts.integration.cancel(&account, &ids).await {
-                tracing::warn!(message = unavailable.message, ?ids, "a cancel waits");
+                tracing::warn!(reason = unavailable.message, ?ids, "a cancel waits");
                 all = false;
             }
         }

@@ -52,11 +52,20 @@ impl Maintainer {
                     tokio::time::sleep(Duration::from_millis(500)).await;
                     break;
                 }
+                // As the database has them: of a claim asked for again some may
+                // have been recovered by the link, and have ended since.
+                let mut taken = Ok(());
+                for job in jobs {
+                    taken = taken.and(self.take_up_stored(job.job).await.map(|_| ()));
+                }
+                if let Err(error) = taken {
+                    let error = forebay_service::logs::chain(&error);
+                    tracing::warn!(error, "claimed jobs wait");
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    break;
+                }
                 repeat = None;
                 more = claimed.more;
-                for job in jobs {
-                    self.take_up(job);
-                }
             }
         }
     }

@@ -16,6 +16,9 @@ use crate::{
 /// How long controller and accounting must deny a job before it is lost.
 pub const LOST_AFTER: Duration = Duration::from_secs(15 * 60);
 
+/// Tasks in one report, which must fit into one body.
+const TASKS_PER_REPORT: usize = 500;
+
 /// What follows from a look at one job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {
@@ -154,15 +157,10 @@ fn array(steps: &mut Steps<'_>, record: &Record, now: Timestamp) {
         steps.step.told.tasks.insert(index, state);
         changed.push(task(index, state, part));
     }
-    if !changed.is_empty() {
-        let total = u32::try_from(steps.step.told.tasks.len()).unwrap_or(u32::MAX);
-        steps.saw(
-            now,
-            Observation::Tasks {
-                total,
-                tasks: changed,
-            },
-        );
+    let total = u32::try_from(steps.step.told.tasks.len()).unwrap_or(u32::MAX);
+    for tasks in changed.chunks(TASKS_PER_REPORT) {
+        let tasks = tasks.to_vec();
+        steps.saw(now, Observation::Tasks { total, tasks });
     }
     steps.step.told.state = Some(overall(&steps.step.told.tasks));
     steps.step.ended = steps.step.told.tasks.values().all(|state| state.is_end());

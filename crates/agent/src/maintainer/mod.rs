@@ -24,7 +24,7 @@ mod watch;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use forebay_service::{Backoff, Nudge, Tasks};
@@ -99,8 +99,8 @@ struct Shared {
     watched: Mutex<HashMap<JobId, Tracked>>,
     /// Jobs on their way there.
     in_hand: Mutex<HashSet<JobId>>,
-    /// Jobs that somebody wants cancelled.
-    cancels: Mutex<HashSet<JobId>>,
+    /// Jobs that somebody wants cancelled, and when that was first heard.
+    cancels: Mutex<HashMap<JobId, Instant>>,
     to_submit: mpsc::UnboundedSender<Tracked>,
     to_release: mpsc::UnboundedSender<release::Held>,
     to_tails: mpsc::UnboundedSender<Tracked>,
@@ -110,6 +110,17 @@ struct Shared {
     cancel: Nudge,
     /// Whether the scheduler answers; in words why not.
     silent: channel::Sender<Option<String>>,
+}
+
+/// What became of a job that was to be taken up from the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// It is in a hand already.
+    InHand,
+    /// It was there; in hand now unless it has ended.
+    TakenUp,
+    /// There is no such job.
+    Unknown,
 }
 
 /// Locks that guard plain data are never left half-changed by a panic.
@@ -210,21 +221,58 @@ impl Maintainer {
     /// Hands a job that was read from the database, or recovered by the link,
     /// to whoever is next. A job that is in hand already stays where it is.
     pub fn take_up(&self, job: Tracked) {
-        let id = job.job;
-        if lock(&self.0.watched).contains_key(&id) || !lock(&self.0.in_hand).insert(id) {
-            return;
+        if self.reserve(job.job) {
+            self.hand_on(job);
         }
-        if job.cancel_wanted {
+    }
+
+    /// Reads a job from the database and takes it up, unless it is in hand
+    /// already or has ended. It is reserved first, so that it cannot pass
+    /// through all hands and end between the reading and the taking up.
+    pub(crate) async fn take_up_stored(&self, id: JobId) -> Result<Stored, StoreError> {
+        if !self.reserve(id) {
+            return Ok(Stored::InHand);
+        }
+        match self.0.parts.store.tracked_job(id).await {
+            Ok(Some(job)) => {
+                self.hand_on(job);
+                Ok(Stored::TakenUp)
+            }
+            Ok(None) => {
+                lock(&self.0.in_hand).remove(&id);
+                Ok(Stored::Unknown)
+            }
+            Err(error) => {
+                lock(&self.0.in_hand).remove(&id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts a job in hand; not if it is in one.
+    fn reserve(&self, id: JobId) -> bool {
+        // Both at once: a job moves from one to the other.
+        let watched = lock(&self.0.watched);
+        let mut in_hand = lock(&self.0.in_hand);
+        !watched.contains_key(&id) && in_hand.insert(id)
+    }
+
+    /// Hands a reserved job to whoever is next.
+    fn hand_on(&self, mut job: Tracked) {
+        let id = job.job;
+        if job.cancel_wanted && job.phase != Phase::Closed {
             self.want_cancelled(id);
+        }
+        if matches!(job.phase, Phase::Held | Phase::Releasing) && job.copy.is_none() {
+            // It can still be found by its mark.
+            job.phase = Phase::Intent;
         }
         match job.phase {
             Phase::Claimed | Phase::Intent => self.hand_to_submit(job),
             Phase::Held => self.hand_to_release(release::Held::new(job)),
             Phase::Releasing => self.hand_to_release(release::Held::maybe_released(job)),
             Phase::Released => self.hand_to_watch([job]),
-            Phase::Closed => {
-                lock(&self.0.in_hand).remove(&id);
-            }
+            Phase::Closed => self.let_go(id),
         }
     }
 
@@ -236,7 +284,9 @@ impl Maintainer {
     /// Somebody wants this job cancelled. Jobs that are not in hand are
     /// remembered too: the wish may come before the job.
     pub fn want_cancelled(&self, job: JobId) {
-        lock(&self.0.cancels).insert(job);
+        lock(&self.0.cancels)
+            .entry(job)
+            .or_insert_with(Instant::now);
         self.0.cancel.nudge();
     }
 
@@ -266,7 +316,7 @@ impl Maintainer {
     }
 
     fn cancel_wanted(&self, job: JobId) -> bool {
-        lock(&self.0.cancels).contains(&job)
+        lock(&self.0.cancels).contains_key(&job)
     }
 
     fn hand_to_submit(&self, job: Tracked) {
@@ -279,13 +329,20 @@ impl Maintainer {
     }
 
     fn hand_to_watch(&self, jobs: impl IntoIterator<Item = Tracked>) {
+        let mut cancel = false;
         {
+            let cancels = lock(&self.0.cancels);
             let mut watched = lock(&self.0.watched);
             let mut in_hand = lock(&self.0.in_hand);
             for job in jobs {
+                cancel |= cancels.contains_key(&job.job);
                 in_hand.remove(&job.job);
                 watched.insert(job.job, job);
             }
+        }
+        if cancel {
+            // The wish came after its release.
+            self.0.cancel.nudge();
         }
         self.look();
         self.0.room.nudge();
@@ -342,7 +399,7 @@ impl Maintainer {
         if changed {
             match &now {
                 Some(message) => {
-                    tracing::warn!(cluster = %self.cluster(), message, "the scheduler does not answer");
+                    tracing::warn!(cluster = %self.cluster(), reason = message, "the scheduler does not answer");
                 }
                 None => tracing::info!(cluster = %self.cluster(), "the scheduler answers again"),
             }

@@ -59,7 +59,9 @@ impl Maintainer {
                 () = stop.cancelled() => return,
                 received = held.recv_many(&mut batch, BATCH_MAX) => if received == 0 { return },
             }
+            let open = self.0.parts.store.keep_open();
             let again = self.release_batch(std::mem::take(&mut batch)).await;
+            drop(open);
             if !again.is_empty() {
                 // Those that wait do not hold up the others.
                 let this = self.clone();
@@ -127,14 +129,16 @@ impl Maintainer {
             );
             return batch;
         }
-        let outcomes = self.0.parts.integration.release(account, &ids).await;
+        let mut outcomes = self.0.parts.integration.release(account, &ids).await;
+        // One for each, whatever came.
+        outcomes.resize(batch.len(), Release::Unknown("no answer for it".to_owned()));
         let mut done = Vec::new();
         let mut again = Vec::new();
         for (mut held, outcome) in batch.into_iter().zip(outcomes) {
             match outcome {
                 Release::Done => done.push(held.job),
                 Release::Unknown(message) => {
-                    tracing::warn!(job = %held.job.job, message, "release without an answer");
+                    tracing::warn!(job = %held.job.job, reason = message, "release without an answer");
                     held.maybe_released = true;
                     again.push(held);
                 }
@@ -203,7 +207,12 @@ impl Maintainer {
         }
         if let Recall::Answer(mut answer) = integration.recall(&interest).await? {
             let found = answer.records.remove(&held.job.job);
-            if let Some(record) = found.filter(|record| interest[0].is_of(record)) {
+            // Accounting keeps calling pending what the controller has lost:
+            // of a copy that was never released only its end counts.
+            let counts =
+                |record: &Record| record.has_ended() || record.has_started() || held.maybe_released;
+            if let Some(record) = found.filter(|record| interest[0].is_of(record) && counts(record))
+            {
                 return self.was_found(&held.job, &record).await;
             }
         }
@@ -231,8 +240,16 @@ impl Maintainer {
         if record.has_ended() {
             let step = diff::seen(job, record, Timestamp::now());
             let mut job = job.clone();
+            let mut reports = Vec::new();
+            if record.has_started() {
+                reports.extend(released(&mut job));
+            }
+            reports.extend(step.reports);
             job.told = step.told;
-            self.close(job, step.reports).await?;
+            self.close(job.clone(), reports).await?;
+            if record.has_started() {
+                let _ = self.0.to_tails.send(job);
+            }
             return Ok(());
         }
         if record.is_held() {
@@ -259,7 +276,7 @@ impl Maintainer {
         }
         if let Err(unavailable) = self.0.parts.integration.cancel(account, &ids).await {
             tracing::warn!(
-                message = unavailable.message,
+                reason = unavailable.message,
                 "held copies wait for their end"
             );
             return batch;

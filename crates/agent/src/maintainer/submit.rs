@@ -44,29 +44,25 @@ impl Maintainer {
     ) {
         let under_way = Arc::new(Semaphore::new(self.0.parts.limits.submissions_max));
         loop {
-            let permit = tokio::select! {
-                () = stop.cancelled() => return,
-                permit = Arc::clone(&under_way).acquire_owned() => permit,
-            };
             let job = tokio::select! {
                 () = stop.cancelled() => return,
                 job = jobs.recv() => job,
             };
-            let (Ok(permit), Some(job)) = (permit, job) else {
-                return;
-            };
+            let Some(job) = job else { return };
             let this = self.clone();
             let stop = stop.clone();
+            let under_way = Arc::clone(&under_way);
             // Runs to the end of its step also while the agent drains: what was
-            // sent to the scheduler is then known.
+            // sent to the scheduler is then known, and written down.
+            let open = self.0.parts.store.keep_open();
             drop(self.0.tasks.spawn("submission", async move {
+                let _open = open;
                 let again = Tracked {
                     // A copy may exist: it is looked for first.
                     phase: Phase::Intent,
                     ..job.clone()
                 };
-                let submitted = AssertUnwindSafe(this.submit_one(job, &stop)).catch_unwind().await;
-                drop(permit);
+                let submitted = AssertUnwindSafe(this.submit_one(job, &under_way, &stop)).catch_unwind().await;
                 if submitted.is_err() {
                     tracing::error!(job = %again.job, "a submission panicked; it is taken up again");
                     tokio::time::sleep(AFTER_PANIC).await;
@@ -76,24 +72,47 @@ impl Maintainer {
         }
     }
 
-    async fn submit_one(&self, mut job: Tracked, stop: &CancellationToken) {
+    async fn submit_one(&self, mut job: Tracked, under_way: &Semaphore, stop: &CancellationToken) {
         let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         let mut retry = backoff.retry();
         let mut full_since = None;
         loop {
-            match self.submit_step(&mut job, &mut full_since).await {
+            // Held for one step only: jobs that wait must not hold up others.
+            let permit = tokio::select! {
+                () = stop.cancelled() => return,
+                permit = under_way.acquire() => permit,
+            };
+            let Ok(permit) = permit else { return };
+            let step = self.submit_step(&mut job, &mut full_since).await;
+            drop(permit);
+            match step {
                 Ok(Next::Held) => return self.hand_to_release(Held::new(job)),
                 Ok(Next::Released) => return self.hand_to_watch([job]),
                 Ok(Next::Closed) => return,
-                Err(wait) => {
-                    let error = forebay_service::logs::chain(&wait);
-                    tracing::warn!(job = %job.job, error, "submission waits");
-                }
+                Err(wait) => self.say_why(&mut job, &wait).await,
             }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(retry.next_delay()) => {}
             }
+        }
+    }
+
+    /// Lets the owner see why the job waits, once for each reason.
+    async fn say_why(&self, job: &mut Tracked, wait: &Wait) {
+        let error = forebay_service::logs::chain(wait);
+        tracing::warn!(job = %job.job, error, "submission waits");
+        let Wait::Scheduler(message) = wait else {
+            return;
+        };
+        if job.told.reason.as_ref() == Some(message) {
+            return;
+        }
+        let reason = message.clone();
+        let report = about(job, Timestamp::now(), Observation::Waiting { reason });
+        // What cannot be kept is said again with the next reason.
+        if self.report(vec![report]).await.is_ok() {
+            job.told.reason = Some(message.clone());
         }
     }
 
@@ -224,6 +243,11 @@ impl Maintainer {
             tracing::warn!(job = %job.job, ?surplus, "cancelling surplus held copies");
             integration.cancel(account, &surplus).await?;
         }
+        if kept.parts.is_empty() {
+            return Err(Wait::Scheduler(
+                "the scheduler has a copy in a state that is not known here".into(),
+            ));
+        }
         tracing::info!(job = %job.job, id = kept.copy.scheduler_id, "adopted a copy");
         let mut held = job.clone();
         held.copy = Some(kept.copy.clone());
@@ -241,7 +265,7 @@ impl Maintainer {
     }
 
     async fn refuse(&self, job: &Tracked, message: String) -> Result<Next, Wait> {
-        tracing::info!(job = %job.job, message, "refused");
+        tracing::info!(job = %job.job, reason = message, "refused");
         let report = about(job, Timestamp::now(), Observation::Refused { message });
         self.close(job.clone(), vec![report]).await?;
         Ok(Next::Closed)

@@ -1,10 +1,12 @@
 //! Keeps the end of each log centrally, since files may be gone tomorrow.
 
+use std::time::{Duration, Instant};
+
 use forebay_service::CancellationToken;
 use forebay_wire::{api::LogStream, link::Report};
 use tokio::sync::mpsc;
 
-use super::Maintainer;
+use super::{Maintainer, lock};
 use crate::job::Tracked;
 
 /// Bytes of a log that are kept.
@@ -12,6 +14,8 @@ const TAIL_BYTES: u64 = 256 << 10;
 /// What a tail may take as JSON, where a control character takes six bytes: a
 /// report must fit into one body.
 const TAIL_JSON_BYTES: usize = 600 << 10;
+/// How long a tail waits for a quiet moment.
+const QUIET_MAX: Duration = Duration::from_secs(2);
 /// Tasks of an array whose logs are kept; the files have the others'.
 const TASKS_MAX: usize = 64;
 
@@ -27,6 +31,7 @@ impl Maintainer {
                 job = jobs.recv() => job,
             };
             let Some(job) = job else { return };
+            self.quiet(&stop).await;
             let mut reports = Vec::new();
             for stream in [LogStream::Stdout, LogStream::Stderr] {
                 if job.told.tasks.is_empty() {
@@ -41,6 +46,15 @@ impl Maintainer {
             {
                 tracing::warn!(job = %job.job, error = forebay_service::logs::chain(&error), "a log's end is not kept");
             }
+        }
+    }
+
+    /// Waits, within reason, until no job is on its way to the scheduler: the
+    /// files will still be there, and people wait for the jobs.
+    async fn quiet(&self, stop: &CancellationToken) {
+        let until = Instant::now() + QUIET_MAX;
+        while !lock(&self.0.in_hand).is_empty() && Instant::now() < until && !stop.is_cancelled() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Looks at the scheduler, and reports what changed.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -21,6 +21,9 @@ const GAP: Duration = Duration::from_millis(100);
 const RECALL_GAP: Duration = Duration::from_secs(2);
 /// A scheduler that answers slowly is asked so many times its own time apart.
 const SLOW_FACTOR: u32 = 10;
+/// And never longer than so: one that does not answer at all takes long to say so, and may be
+/// back at any moment.
+const SLOW_GAP_MAX: Duration = Duration::from_secs(5);
 
 impl Maintainer {
     pub(super) async fn watch(&self, stop: CancellationToken) {
@@ -40,7 +43,7 @@ impl Maintainer {
                 let began = Instant::now();
                 self.look_at(jobs, &mut recalled).await;
                 // However eagerly looks are asked for, they take a small share of the scheduler.
-                gap = gap.max(began.elapsed() * SLOW_FACTOR);
+                gap = gap.max((began.elapsed() * SLOW_FACTOR).min(SLOW_GAP_MAX));
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -52,9 +55,20 @@ impl Maintainer {
     async fn look_at(&self, jobs: Vec<Tracked>, recalled: &mut Option<Instant>) {
         let installation = self.installation().await;
         let mut asked: HashMap<_, (Tracked, Interest)> = HashMap::with_capacity(jobs.len());
+        // An account that cannot be found is asked for once a look, not once a job.
+        let mut missing: HashSet<String> = HashSet::new();
         for job in jobs {
-            if let Some(interest) = self.interest(&job, installation).await {
-                asked.insert(job.job, (job, interest));
+            if missing.contains(&job.owner.identity) {
+                continue;
+            }
+            match self.interest(&job, installation).await {
+                Some(interest) => {
+                    asked.insert(job.job, (job, interest));
+                }
+                None if job.copy.is_some() => {
+                    missing.insert(job.owner.identity);
+                }
+                None => {}
             }
         }
         let interests: Vec<Interest> = asked

@@ -12,7 +12,7 @@ use forebay_postgres::{Pool, Transaction};
 use forebay_wire::{Timestamp, link::Report};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use super::{StoreError, lock};
@@ -114,6 +114,7 @@ pub struct Journal {
     // Behind a lock so that a restarted task goes on with the same queue.
     entries: Arc<tokio::sync::Mutex<mpsc::Receiver<Entry>>>,
     written: Arc<watch::Sender<i64>>,
+    writers: TaskTracker,
 }
 
 impl Journal {
@@ -122,16 +123,19 @@ impl Journal {
         holder: Uuid,
         entries: mpsc::Receiver<Entry>,
         written: Arc<watch::Sender<i64>>,
+        writers: TaskTracker,
     ) -> Self {
         Self {
             pool,
             holder,
             entries: Arc::new(tokio::sync::Mutex::new(entries)),
             written,
+            writers,
         }
     }
 
-    /// Writes until `stop`, then what is still queued.
+    /// Writes until `stop`, then what is still queued, and what those write
+    /// who had begun something before.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
         let mut entries = self.entries.lock().await;
         let mut batch = Vec::new();
@@ -143,10 +147,16 @@ impl Journal {
                         return Ok(());
                     }
                 }
-                () = stop.cancelled() => return Ok(()),
+                () = self.is_over(&stop) => return Ok(()),
             }
             self.commit(std::mem::take(&mut batch)).await;
         }
+    }
+
+    async fn is_over(&self, stop: &CancellationToken) {
+        stop.cancelled().await;
+        self.writers.close();
+        self.writers.wait().await;
     }
 
     /// Commits a batch; each caller learns what became of its own changes.

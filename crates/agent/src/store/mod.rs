@@ -10,6 +10,7 @@ use std::sync::Arc;
 use forebay_postgres::Pool;
 use forebay_wire::link::Report;
 use tokio::sync::{mpsc, watch};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 pub use journal::{Change, Journal};
 pub use lock::hold_site;
@@ -91,6 +92,8 @@ pub struct Store {
     journal: mpsc::Sender<journal::Entry>,
     /// The number of the newest report written by this process.
     written: Arc<watch::Sender<i64>>,
+    /// Those who will write although the agent is ending.
+    writers: TaskTracker,
 }
 
 impl Store {
@@ -108,8 +111,10 @@ impl Store {
             pool: pool.clone(),
             journal,
             written: Arc::clone(&written),
+            writers: TaskTracker::new(),
         };
-        Ok((store, Journal::new(pool, holder, entries, written)))
+        let journal = Journal::new(pool, holder, entries, written, store.writers.clone());
+        Ok((store, journal))
     }
 
     /// Writes all of it in one transaction, together with what other callers
@@ -124,6 +129,12 @@ impl Store {
             .await
             .map_err(|_| StoreError::Closed)?;
         done.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Keeps the journal running while the agent ends, for as long as the token
+    /// lives: for a step whose outcome is to be written down.
+    pub fn keep_open(&self) -> TaskTrackerToken {
+        self.writers.token()
     }
 
     /// [`Store::write`] for one job.

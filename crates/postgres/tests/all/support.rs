@@ -238,9 +238,7 @@ pub(crate) fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-const SUPERVISE: &str = "FOREBAY_TEST_SUPERVISE";
-
-/// A supervisor in a process of its own, which is this test program started once more.
+/// A supervisor in a process of its own: the example `supervise`, which is built with the tests.
 pub(crate) struct Supervisor {
     child: Child,
     /// Kept open, so that its later words do not fail.
@@ -253,7 +251,14 @@ impl Supervisor {
         // The build directory may be closed to the account.
         let program = dir.join("supervisor");
         if !program.exists() {
-            let own = std::env::current_exe().expect("this program");
+            let tests = std::env::current_exe().expect("this program");
+            // target/<profile>/deps/<tests> and target/<profile>/examples/supervise
+            let profile = tests.ancestors().nth(2).expect("a build directory");
+            let own = profile.join("examples/supervise");
+            assert!(
+                own.exists(),
+                "plain `cargo test` builds it; here: cargo build -p forebay-postgres --example supervise"
+            );
             // A link needs no writing, so that no other test's child can be holding it open for writing.
             if std::fs::hard_link(&own, &program).is_err() {
                 std::fs::copy(own, &program).expect("a copy");
@@ -261,13 +266,8 @@ impl Supervisor {
         }
         let mut command = Command::new(&program);
         command
-            .args([
-                "--exact",
-                "support::supervisor_process",
-                "--ignored",
-                "--nocapture",
-            ])
-            .env(SUPERVISE, dir)
+            .arg(dir)
+            .args(["test", "other"])
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
@@ -322,33 +322,4 @@ impl Drop for Supervisor {
             let _ = self.child.wait();
         }
     }
-}
-
-/// Not a test: the program that [`Supervisor`] starts. By itself it does nothing.
-#[test]
-#[ignore = "the supervising process of other tests"]
-fn supervisor_process() {
-    let Some(dir) = std::env::var_os(SUPERVISE) else {
-        return;
-    };
-    let config = Config {
-        os_users: vec!["root".to_owned()],
-        ..config(Path::new(&dir))
-    };
-    let private = Private::new(config).expect("a good configuration");
-    let stop = CancellationToken::new();
-    let run = async {
-        let mut terminated =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                .expect("a signal handler");
-        let mut serve = std::pin::pin!(private.run(stop.clone(), || println!("READY")));
-        tokio::select! {
-            result = &mut serve => return result,
-            _ = terminated.recv() => stop.cancel(),
-        }
-        serve.await
-    };
-    runtime()
-        .block_on(run)
-        .expect("it runs until it is told to stop");
 }

@@ -151,6 +151,14 @@ async fn from_file(
             .map_err(|error| refused(&error))?;
     }
     let answer = call.stream().await.map_err(|error| refused(&error))?;
+    // A user-agent answers with nothing there: whoever follows a log asks again for the same.
+    let unsatisfied = |range: &str| range.starts_with("bytes */");
+    if answer
+        .header(CONTENT_RANGE.as_str())
+        .is_some_and(unsatisfied)
+    {
+        return Err(outside());
+    }
     let status = match answer.status {
         StatusCode::PARTIAL_CONTENT => StatusCode::PARTIAL_CONTENT,
         _ => StatusCode::OK,
@@ -189,12 +197,14 @@ fn unreachable() -> Problem {
     )
 }
 
+fn outside() -> Problem {
+    Problem::new(Code::RangeNotSatisfiable, "The range lies outside the log.")
+}
+
 /// What the caller is told of an agent's refusal.
 fn refused(error: &ClientError) -> Problem {
     match error.problem().map(|problem| problem.code) {
-        Some(Code::RangeNotSatisfiable) => {
-            Problem::new(Code::RangeNotSatisfiable, "The range lies outside the log.")
-        }
+        Some(Code::RangeNotSatisfiable) => outside(),
         Some(Code::NotFound) => Problem::new(
             Code::Unavailable,
             "The log's file cannot be read now: it is not there yet, or no more.",

@@ -1,3 +1,5 @@
+//! Tests of the configuration: what is accepted, and where each problem is said to be.
+
 use forebay_postgres::Target;
 
 use super::*;

@@ -20,8 +20,8 @@ use crate::view::{View, told};
 
 /// Without the doorbell, look this often.
 const LOOK: Duration = Duration::from_secs(1);
-/// Rows that another transaction holds back are readable soon.
-const SOON: Duration = Duration::from_millis(3);
+/// What is wanted within so long is read together: a busy queue rings often.
+const GATHER: Duration = Duration::from_millis(15);
 /// How often the link is checked, and the site noted as heard.
 const CHECK: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(HEARTBEAT_S);
@@ -93,8 +93,12 @@ impl Feed {
                     if self.wants.is_empty() {
                         match page.again {
                             Again::Now => {}
-                            Again::Soon => tokio::time::sleep(SOON).await,
-                            Again::No => self.bell.wait(LOOK).await,
+                            // Rows that another transaction holds back are readable soon.
+                            Again::Soon => tokio::time::sleep(GATHER).await,
+                            Again::No => {
+                                self.bell.wait(LOOK).await;
+                                tokio::time::sleep(GATHER).await;
+                            }
                         }
                     }
                 }

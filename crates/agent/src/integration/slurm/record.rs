@@ -33,7 +33,8 @@ struct Row<'a> {
 /// One record for each job; an array's rows are parts of one.
 pub(super) fn of_queue(jobs: &[QueueJob]) -> Vec<Record> {
     group(jobs.iter().filter_map(|job| {
-        let started = !job.state.is_pending() && !job.nodes.is_empty();
+        // A start time proves nothing: a job that was cancelled while it waited has one too.
+        let started = job.has_started();
         Some(Row {
             id: &job.id,
             job_id: job.job_id,
@@ -64,7 +65,7 @@ pub(super) fn of_accounting(jobs: &[AcctJob]) -> Vec<Record> {
                     run: 0,
                     phase: phase(&job.state, false, job.exit, job.end_time),
                     reason: reason(&job.reason),
-                    started_at: job.start_time.map(Into::into),
+                    started_at: job.start_time.filter(|_| job.has_started()).map(Into::into),
                     nodes: Some(job.nodes.clone()).filter(|nodes| !nodes.is_empty()),
                 })
             }),
