@@ -19,6 +19,9 @@ const RESUME_BYTES: u64 = 256 << 10;
 /// follower learns whether the job has ended.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// So often in a row the log of a job that has ended may fail to be read.
+const FAILURES_MAX: u32 = 20;
+
 /// What following needs to know of a job.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -45,6 +48,7 @@ pub async fn follow<P, F>(
         offset: from,
         splitter: Splitter::new(),
     };
+    let mut failures = 0;
     loop {
         // Known before the look: whatever was printed until the end is then in the file.
         let Some(place) = place().await else { return };
@@ -55,10 +59,15 @@ pub async fn follow<P, F>(
                 let read =
                     user_agents.log_chunk(&place.account, path, reader.offset, CHUNK_BYTES, wait);
                 match read.await {
-                    Ok(chunk) => chunk,
+                    Ok(chunk) => {
+                        failures = 0;
+                        chunk
+                    }
                     Err(error) => {
                         tracing::warn!(path, %error, "a followed log cannot be read now");
-                        if items.is_closed() {
+                        failures += 1;
+                        // Without an end, so that the reader knows that this is not all.
+                        if items.is_closed() || (place.ended && failures >= FAILURES_MAX) {
                             return;
                         }
                         tokio::time::sleep(LOOK).await;

@@ -26,11 +26,12 @@ pub(crate) struct Submission<'a> {
 impl Submission<'_> {
     /// Checks it and stores it.
     pub(crate) async fn create(self, view: &View) -> Result<Job, Problem> {
-        let clusters = view.store().clusters().await.map_err(told)?;
+        let known = view.clusters().with(&self.body.spec.cluster, view.store());
+        let known = known.await.map_err(told)?;
         let facts = Facts {
-            clusters: clusters
+            clusters: known
                 .iter()
-                .map(|c| (c.name.as_str(), c.integration.as_str()))
+                .map(|(name, integration)| (name.as_str(), integration.as_str()))
                 .collect::<BTreeMap<_, _>>(),
             script_bytes_max: view.limits().script_bytes,
         };

@@ -19,6 +19,7 @@ pub mod command;
 pub mod config;
 mod gauges;
 mod jobs;
+mod known;
 mod link;
 pub mod server;
 pub mod spec_check;

@@ -7,7 +7,7 @@ use forebay_http::{Code, Problem, Request};
 use forebay_service::{Metrics, Tasks, logs};
 use forebay_wire::link::EPOCH_HEADER;
 
-use crate::{config::Limits, tunnels::Tunnels};
+use crate::{config::Limits, known::Clusters, tunnels::Tunnels};
 
 /// The service's own state: clones are cheap and the same.
 #[derive(Clone, Debug)]
@@ -17,6 +17,7 @@ pub struct View(Arc<Inner>);
 struct Inner {
     store: Store,
     limits: Limits,
+    clusters: Clusters,
     tunnels: Tunnels,
     tasks: Tasks,
     metrics: Metrics,
@@ -28,6 +29,7 @@ impl View {
         Self(Arc::new(Inner {
             store,
             limits,
+            clusters: Clusters::default(),
             tunnels: Tunnels::default(),
             tasks,
             metrics,
@@ -42,6 +44,11 @@ impl View {
     /// The public side's bounds.
     pub fn limits(&self) -> Limits {
         self.0.limits
+    }
+
+    /// The clusters that there are.
+    pub(crate) fn clusters(&self) -> &Clusters {
+        &self.0.clusters
     }
 
     /// The ways to the sites.

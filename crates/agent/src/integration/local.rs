@@ -214,10 +214,15 @@ impl Integration for Local {
         waiting.sort_by_key(|one| one.marker.job);
         let free = self.slots.saturating_sub(running);
         for one in waiting.into_iter().take(free as usize) {
-            self.user_agents
+            // One that cannot be started is no news about the others.
+            if let Err(error) = self
+                .user_agents
                 .local_release(&one.account, one.marker.job)
                 .await
-                .map_err(unavailable)?;
+            {
+                let error = forebay_service::logs::chain(&error);
+                tracing::warn!(job = %one.marker.job, error, "a free slot waits");
+            }
         }
         Ok(answer)
     }

@@ -8,6 +8,8 @@ use super::{Link, LinkError};
 
 /// How often to look for reports without being told of one.
 const LOOK_ANYWAY: Duration = Duration::from_secs(10);
+/// What is written within so long goes together.
+const GATHER: Duration = Duration::from_millis(25);
 /// What surrounds the items in a body.
 const ENVELOPE_BYTES: usize = 16 << 10;
 
@@ -25,6 +27,7 @@ impl Link {
                 .await?;
             let Some((from_seq, _)) = batch.first() else {
                 let _ = tokio::time::timeout(LOOK_ANYWAY, written.changed()).await;
+                tokio::time::sleep(GATHER).await;
                 continue;
             };
             let reports = Reports {

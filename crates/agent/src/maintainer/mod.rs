@@ -60,8 +60,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             open_max: 10_000,
-            unsubmitted_max: 64,
-            submissions_max: 8,
+            unsubmitted_max: 128,
+            // What one user-agent runs at once.
+            submissions_max: 16,
             poll: Duration::from_secs(1),
             status: Duration::from_secs(30),
         }

@@ -83,9 +83,9 @@ impl Maintainer {
                 permit = under_way.acquire() => permit,
             };
             let Ok(permit) = permit else { return };
-            let step = self.submit_step(&mut job, &mut full_since).await;
+            let outcome = self.submit_step(&mut job, &mut full_since).await;
             drop(permit);
-            match step {
+            match outcome {
                 Ok(Next::Held) => return self.hand_to_release(Held::new(job)),
                 Ok(Next::Released) => return self.hand_to_watch([job]),
                 Ok(Next::Closed) => return,

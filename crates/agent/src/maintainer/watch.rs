@@ -83,9 +83,16 @@ impl Maintainer {
         let now = Timestamp::now();
         let mut steps = Vec::new();
         let mut denied = Vec::new();
-        for (id, (job, interest)) in asked {
+        for (id, (mut job, interest)) in asked {
             match record_of(&answer, &interest) {
-                Some(record) => steps.push((diff::seen(&job, record, now), job)),
+                Some(record) => {
+                    if record.marker.is_some() && record.run == 0 {
+                        // By its own clock. Accounting, which may not have the
+                        // mark, will be asked for the copy of that moment.
+                        job.copy = Some(record.copy.clone());
+                    }
+                    steps.push((diff::seen(&job, record, now), job));
+                }
                 None => denied.push((id, job, interest)),
             }
         }
@@ -117,7 +124,10 @@ impl Maintainer {
         let mut kept = Vec::new();
         for (step, mut job) in steps {
             if step.reports.is_empty() && step.told == job.told {
-                continue;
+                let watched = self.watched(job.job);
+                if watched.is_none_or(|watched| watched.copy == job.copy) {
+                    continue;
+                }
             }
             job.told = step.told;
             if step.ended {

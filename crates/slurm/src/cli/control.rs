@@ -196,7 +196,13 @@ fn read_results(
 fn meaning(text: &str) -> Result<(), ControlError> {
     let lower = text.to_ascii_lowercase();
     let has = |needles: &[&str]| needles.iter().any(|needle| lower.contains(needle));
-    Err(if has(&["no error"]) {
+    // A job that the partition as it is can never run is released all the same, and then waits
+    // with this for its reason.
+    let done = [
+        "no error",
+        "requested partition configuration not available now",
+    ];
+    Err(if has(&done) {
         return Ok(());
     } else if has(&["invalid job id"]) {
         ControlError::NotFound

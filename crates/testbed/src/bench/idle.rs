@@ -24,18 +24,32 @@ pub(super) async fn run(report: &mut Report) -> Result<(), Failure> {
     })
     .await?;
     // One job, so that all code of a working day is in memory and the user-agent runs.
-    let done = site.run_cli(&user.name, ["submit", "--wait", "--", "true"]).await?;
+    let done = site
+        .run_cli(&user.name, ["submit", "--wait", "--", "true"])
+        .await?;
     if !done.exit.success() {
         return Err(format!("the job failed: {}", done.stderr()).into());
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
     for service in ["view-server", "agent"] {
         let memory = site.named(service)?.memory().ok_or("the service is gone")?;
-        report.at_most("idle", &format!("{service}, resident"), mib(memory.rss), "MiB", MEMORY_MIB_MAX);
+        report.at_most(
+            "idle",
+            &format!("{service}, resident"),
+            mib(memory.rss),
+            "MiB",
+            MEMORY_MIB_MAX,
+        );
     }
     for (pid, _) in site.user_agents() {
         let rss = resident(pid)?;
-        report.at_most("idle", "user-agent, resident", mib(rss), "MiB", MEMORY_MIB_MAX);
+        report.at_most(
+            "idle",
+            "user-agent, resident",
+            mib(rss),
+            "MiB",
+            MEMORY_MIB_MAX,
+        );
     }
     for service in ["view-server", "agent"] {
         site.stop_service(service).await?;
@@ -45,7 +59,13 @@ pub(super) async fn run(report: &mut Report) -> Result<(), Failure> {
             _ => site.start_view_server().await?,
         }
         let took = began.elapsed().as_secs_f64();
-        report.at_most("idle", &format!("{service}, from exec to ready"), took, "s", START_S_MAX);
+        report.at_most(
+            "idle",
+            &format!("{service}, from exec to ready"),
+            took,
+            "s",
+            START_S_MAX,
+        );
     }
     site.stop().await?;
     Ok(())
@@ -60,6 +80,9 @@ fn mib(bytes: u64) -> f64 {
 fn resident(pid: i32) -> Result<u64, Failure> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: u64 = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmRSS")?.parse()?;
+    let kib: u64 = line
+        .and_then(|line| line.split_whitespace().next())
+        .ok_or("no VmRSS")?
+        .parse()?;
     Ok(kib * 1024)
 }

@@ -14,15 +14,25 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What there is to measure, in the order in which it is run.
 const BENCHES: &[(&str, &str)] = &[
-    ("submit", "500 short jobs by API to a real Slurm, beside `xargs -P8 sbatch`"),
-    ("idle", "memory of each service at rest, and how long it takes to start"),
+    (
+        "submit",
+        "500 short jobs by API to a real Slurm, beside `xargs -P8 sbatch`",
+    ),
+    (
+        "idle",
+        "memory of each service at rest, and how long it takes to start",
+    ),
 ];
 
 /// Runs one bench, or all; prints a table, or rows of JSON.
 pub async fn run(name: Option<&str>, json: bool) -> ExitCode {
     let chosen: Vec<&str> = match name {
         None => BENCHES.iter().map(|(name, _)| *name).collect(),
-        Some(name) => BENCHES.iter().map(|(known, _)| *known).filter(|known| *known == name).collect(),
+        Some(name) => BENCHES
+            .iter()
+            .map(|(known, _)| *known)
+            .filter(|known| *known == name)
+            .collect(),
     };
     if chosen.is_empty() {
         report::say("There is no such bench. There are:");

@@ -36,19 +36,54 @@ impl Report {
 
     /// A figure to be seen beside others.
     pub fn plain(&mut self, bench: &'static str, metric: &str, value: f64, unit: &'static str) {
-        self.row(Row { bench, metric: metric.to_owned(), value, unit, target: None, ok: true });
+        self.row(Row {
+            bench,
+            metric: metric.to_owned(),
+            value,
+            unit,
+            target: None,
+            ok: true,
+        });
     }
 
     /// A figure that must be at least so large.
-    pub fn at_least(&mut self, bench: &'static str, metric: &str, value: f64, unit: &'static str, target: f64) {
+    pub fn at_least(
+        &mut self,
+        bench: &'static str,
+        metric: &str,
+        value: f64,
+        unit: &'static str,
+        target: f64,
+    ) {
         let ok = value >= target;
-        self.row(Row { bench, metric: metric.to_owned(), value, unit, target: Some(target), ok });
+        self.row(Row {
+            bench,
+            metric: metric.to_owned(),
+            value,
+            unit,
+            target: Some(target),
+            ok,
+        });
     }
 
     /// A figure that must be at most so large.
-    pub fn at_most(&mut self, bench: &'static str, metric: &str, value: f64, unit: &'static str, target: f64) {
+    pub fn at_most(
+        &mut self,
+        bench: &'static str,
+        metric: &str,
+        value: f64,
+        unit: &'static str,
+        target: f64,
+    ) {
         let ok = value <= target;
-        self.row(Row { bench, metric: metric.to_owned(), value, unit, target: Some(target), ok });
+        self.row(Row {
+            bench,
+            metric: metric.to_owned(),
+            value,
+            unit,
+            target: Some(target),
+            ok,
+        });
     }
 
     fn row(&mut self, row: Row) {
@@ -61,7 +96,13 @@ impl Report {
                 (Some(target), true) => format!("target {target}  ok"),
                 (Some(target), false) => format!("target {target}  MISSED"),
             };
-            let Row { bench, metric, value, unit, .. } = &row;
+            let Row {
+                bench,
+                metric,
+                value,
+                unit,
+                ..
+            } = &row;
             format!("{bench:<8} {metric:<52} {value:>10.2} {unit:<8} {verdict}")
         };
         // With nobody to read it there is nothing to do about it.
@@ -70,7 +111,11 @@ impl Report {
 
     /// Success if every target was reached.
     pub fn finish(self) -> ExitCode {
-        if self.all_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if self.all_ok {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }
 

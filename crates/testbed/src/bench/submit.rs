@@ -52,7 +52,12 @@ pub(super) async fn run(report: &mut Report) -> Result<(), Failure> {
 
     report.plain("submit", "xargs -P8 sbatch, before", before, "jobs/s");
     report.plain("submit", "xargs -P8 sbatch, after", after, "jobs/s");
-    report.plain("submit", "by API, 8 in flight, first POST to last release", ours, "jobs/s");
+    report.plain(
+        "submit",
+        "by API, 8 in flight, first POST to last release",
+        ours,
+        "jobs/s",
+    );
     report.at_least("submit", "by API / xargs", ours / plain, "ratio", RATIO_MIN);
     site.stop().await?;
     slurm.stop().await?;
@@ -98,18 +103,23 @@ async fn by_api(site: &Site, user: &Account, jobs: usize) -> Result<f64, Failure
     // Until no job is on its way to Slurm any more. The API says so at most one
     // report later than it is true.
     loop {
-        let waiting: Value = client.get("/api/v1/jobs?state=queued,submitting&limit=1").await?;
+        let waiting: Value = client
+            .get("/api/v1/jobs?state=queued,submitting&limit=1")
+            .await?;
         if waiting["items"].as_array().is_some_and(Vec::is_empty) {
             break;
         }
         if began.elapsed() > PATIENCE {
             return Err("jobs are still queued".into());
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let took = began.elapsed();
     let refused: Value = client.get("/api/v1/jobs?state=rejected&limit=1").await?;
-    if refused["items"].as_array().is_none_or(|items| !items.is_empty()) {
+    if refused["items"]
+        .as_array()
+        .is_none_or(|items| !items.is_empty())
+    {
         return Err(format!("a job was refused: {refused}").into());
     }
     Ok(rate(jobs, took))

@@ -40,7 +40,10 @@ pub(super) fn view_server(settings: &Settings<'_>) -> String {
 
 pub(super) fn agent(settings: &Settings<'_>) -> String {
     let dir = settings.dir;
-    let poll = settings.options.poll_ms.map_or_else(String::new, |poll| format!("poll_ms = {poll}\n"));
+    let poll = settings
+        .options
+        .poll_ms
+        .map_or_else(String::new, |poll| format!("poll_ms = {poll}\n"));
     let (integration, table) = match &settings.options.scheduler {
         Scheduler::Slurm { conf } => ("slurm", format!("[cluster.slurm]\nconf = {}\n", path(conf))),
         Scheduler::Local { slots } => ("local", format!("[cluster.local]\nslots = {slots}\n")),
@@ -111,7 +114,10 @@ mod tests {
         };
         let agent: toml::Table = agent(&settings(&options)).parse().unwrap();
         let cluster = &agent["cluster"][0];
-        assert_eq!(cluster["slurm"]["conf"].as_str(), Some("/var/tmp/s/slurm.conf"));
+        assert_eq!(
+            cluster["slurm"]["conf"].as_str(),
+            Some("/var/tmp/s/slurm.conf")
+        );
         assert_eq!(cluster.get("poll_ms"), None);
         let program = agent["user_agents"]["program"].as_str();
         assert_eq!(program, Some("/var/tmp/a \"b\"/forebay-user-agent"));

@@ -7,8 +7,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Error, Site, failed};
-use crate::procfs;
 use crate::process::{Daemon, Exit};
+use crate::procfs;
 
 /// How long a service has to end by itself: beyond its own limit for draining.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
@@ -55,7 +55,10 @@ impl Site {
     pub fn postgres_server(&self) -> Result<Pid, Error> {
         let path = self.dir().join("db/cluster/data/postmaster.pid");
         let text = fs::read_to_string(path).map_err(Error::Place)?;
-        let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
+        let pid = text
+            .lines()
+            .next()
+            .and_then(|line| line.trim().parse().ok());
         let pid = pid.and_then(Pid::from_raw);
         pid.ok_or_else(|| Error::NotRunning("Postgres' server".to_owned()))
     }
@@ -69,9 +72,9 @@ impl Site {
             let is_user_agent = words
                 .first()
                 .is_some_and(|word| word.ends_with(b"/forebay-user-agent"));
-            let names_us = words.windows(2).any(|pair| {
-                pair == [b"--environment".as_slice(), environment.as_bytes()]
-            });
+            let names_us = words
+                .windows(2)
+                .any(|pair| pair == [b"--environment".as_slice(), environment.as_bytes()]);
             is_user_agent && words.get(1) == Some(&b"serve".as_slice()) && names_us
         };
         let alive = procfs::all().into_iter().filter(|stat| stat.state != 'Z');
@@ -82,9 +85,14 @@ impl Site {
     /// Kills a user's user-agent as a crash would; its jobs go on. Says how many there were.
     pub fn kill9_user_agent(&self, user: &str) -> Result<usize, Error> {
         let uid = self.account(user)?.uid;
-        let pids = self.user_agents().into_iter().filter(|(_, owner)| *owner == uid);
+        let pids = self
+            .user_agents()
+            .into_iter()
+            .filter(|(_, owner)| *owner == uid);
         let killed = pids.filter_map(|(pid, _)| Pid::from_raw(pid));
-        Ok(killed.filter(|pid| kill_process(*pid, Signal::KILL).is_ok()).count())
+        Ok(killed
+            .filter(|pid| kill_process(*pid, Signal::KILL).is_ok())
+            .count())
     }
 }
 

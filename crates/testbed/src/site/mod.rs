@@ -222,7 +222,9 @@ impl Site {
     pub fn processes(&self) -> Vec<(&'static str, i32)> {
         let daemons = self.lock();
         let running = daemons.iter().filter(|(_, daemon)| daemon.is_running());
-        running.map(|(name, daemon)| (*name, daemon.pid())).collect()
+        running
+            .map(|(name, daemon)| (*name, daemon.pid()))
+            .collect()
     }
 
     /// The `forebay` command as this user, signed in by environment variables.
@@ -233,7 +235,10 @@ impl Site {
             .env("HOME", account.home.display().to_string())
             .env("USER", &account.name)
             .env("FOREBAY_URL", self.api_url())
-            .env("FOREBAY_TOKEN_FILE", self.token_file(user).display().to_string())
+            .env(
+                "FOREBAY_TOKEN_FILE",
+                self.token_file(user).display().to_string(),
+            )
             .cwd(&account.home);
         if rustix::process::geteuid().is_root() {
             Ok(command.user(User::of(account).map_err(Error::Place)?))

@@ -22,7 +22,10 @@ pub(super) async fn get(address: &str, path: &str, token: Option<&str>) -> (bool
         );
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
+        stream
+            .take(ANSWER_BYTES_MAX)
+            .read_to_end(&mut answer)
+            .await?;
         std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
     };
     match timeout(DEADLINE, ask).await {

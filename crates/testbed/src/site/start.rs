@@ -37,8 +37,14 @@ pub(super) async fn start(options: Options, progress: Progress<'_>) -> Result<Si
     progress("migrating the central database; adding the site and its users");
     site.admin(&["migrate"]).await?;
     let token = site.dir().join("tokens/.site");
-    site.admin(&["site", "add", SITE, "--token-file", &token.display().to_string()])
-        .await?;
+    site.admin(&[
+        "site",
+        "add",
+        SITE,
+        "--token-file",
+        &token.display().to_string(),
+    ])
+    .await?;
     for account in site.users.values() {
         site.add_user(account).await?;
     }
@@ -91,7 +97,9 @@ impl Site {
         make().map_err(Error::Place)?;
         for account in self.users.values() {
             // What the jobs leave in their owner's home goes with the installation.
-            self.guard.remove_too(&self.state_of(&account.home)).map_err(Error::Guard)?;
+            self.guard
+                .remove_too(&self.state_of(&account.home))
+                .map_err(Error::Guard)?;
         }
         Ok(())
     }
@@ -99,7 +107,11 @@ impl Site {
     /// Runs one of the operator's commands of the view-server.
     pub(super) async fn admin(&self, args: &[&str]) -> Result<(), Error> {
         let program = programs::path("forebay-view-server").map_err(Error::Program)?;
-        let config = self.dir().join("etc/view-server.toml").display().to_string();
+        let config = self
+            .dir()
+            .join("etc/view-server.toml")
+            .display()
+            .to_string();
         let command = Command::new(program, "/dev/null").args(["--config", &config]);
         let output = self.run(command.args(args.iter().copied()), b"").await?;
         if output.exit.success() {
@@ -116,15 +128,26 @@ impl Site {
         let name = account.name.as_str();
         let file = self.token_file(name);
         self.admin(&["user", "add", name]).await?;
-        self.admin(&["token", "create", "--user", name, "--out", &file.display().to_string()])
-            .await?;
+        self.admin(&[
+            "token",
+            "create",
+            "--user",
+            name,
+            "--out",
+            &file.display().to_string(),
+        ])
+        .await?;
         if rustix::process::geteuid().is_root() {
             chown(&file, Some(account.uid), Some(account.gid)).map_err(Error::Place)?;
         }
         Ok(())
     }
 
-    async fn start_service(&self, name: &'static str, command: Command) -> Result<Arc<Daemon>, Error> {
+    async fn start_service(
+        &self,
+        name: &'static str,
+        command: Command,
+    ) -> Result<Arc<Daemon>, Error> {
         let started = Daemon::start(&self.guard, command).await;
         let daemon = Arc::new(started.map_err(failed(format!("{name} does not start")))?);
         self.lock().insert(name, Arc::clone(&daemon));
@@ -139,7 +162,12 @@ impl Site {
         let _ = fs::remove_file(&ready);
         let mut command = Command::new(program, &ready)
             .stderr(&log)
-            .args(["db", "run", "--state-dir", &self.dir().join("db").display().to_string()])
+            .args([
+                "db",
+                "run",
+                "--state-dir",
+                &self.dir().join("db").display().to_string(),
+            ])
             .args(["--socket-dir", &self.socket_dir().display().to_string()])
             .env("HOME", "/")
             // Not killed: the server would leave a shared memory segment behind.
@@ -147,9 +175,12 @@ impl Site {
         command.stdout.clone_from(&ready);
         let daemon = self.start_service("postgres", command).await?;
         // It says so on standard output, and nothing else.
-        let is_ready = || async { fs::read_to_string(&ready).is_ok_and(|text| text.starts_with("ready: ")) };
+        let is_ready =
+            || async { fs::read_to_string(&ready).is_ok_and(|text| text.starts_with("ready: ")) };
         let waited = daemon.wait_ready(START_DEADLINE, is_ready).await;
-        waited.map_err(failed(self.with_tail("Postgres does not come up", "postgres")))
+        waited.map_err(failed(
+            self.with_tail("Postgres does not come up", "postgres"),
+        ))
     }
 
     /// Starts the view-server, also again, and waits until it is ready.
@@ -157,7 +188,9 @@ impl Site {
         let command = self.service_command("forebay-view-server", "view-server", &["serve"])?;
         let daemon = self.start_service("view-server", command).await?;
         let address = self.view_server_address();
-        let waited = daemon.wait_ready(START_DEADLINE, || probe::is_ready(&address)).await;
+        let waited = daemon
+            .wait_ready(START_DEADLINE, || probe::is_ready(&address))
+            .await;
         waited.map_err(failed("the view-server does not come up"))
     }
 
@@ -166,7 +199,9 @@ impl Site {
         let command = self.service_command("forebay-agent", "agent", &["serve"])?;
         let daemon = self.start_service("agent", command).await?;
         let address = self.agent_address();
-        let waited = daemon.wait_ready(START_DEADLINE, || probe::is_ready(&address)).await;
+        let waited = daemon
+            .wait_ready(START_DEADLINE, || probe::is_ready(&address))
+            .await;
         waited.map_err(failed("the agent does not come up"))
     }
 

@@ -21,13 +21,13 @@ pub(super) async fn check(args: &Args, progress: &Progress) -> Result<Choice, Er
 }
 
 async fn slurm(is_required: bool, is_root: bool, progress: &Progress) -> Result<Choice, Error> {
-    let reason = if !is_root {
-        "it needs root, because it runs jobs as their owners".to_owned()
-    } else {
+    let reason = if is_root {
         match have(&SLURM, is_root, progress).await {
             Ok(()) => return Ok(Choice::Slurm { is_required }),
             Err(error) => error.to_string(),
         }
+    } else {
+        "it needs root, because it runs jobs as their owners".to_owned()
     };
     if is_required {
         return Err(Error::NoSlurm(reason));

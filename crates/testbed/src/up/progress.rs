@@ -16,7 +16,10 @@ impl Progress {
     }
 
     pub(super) fn say(&self, text: &str) {
-        line(&format!("[{:6.1}s] {text}", self.began.elapsed().as_secs_f64()));
+        line(&format!(
+            "[{:6.1}s] {text}",
+            self.began.elapsed().as_secs_f64()
+        ));
     }
 
     /// An error and why.

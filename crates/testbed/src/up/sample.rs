@@ -30,8 +30,13 @@ pub(super) async fn run(site: &Site, user: &Account, progress: &Progress) -> Res
     let script = site.dir().join("sample.sh");
     std::fs::write(&script, SCRIPT).map_err(|error| Error::Site(site::Error::Place(error)))?;
     let script = script.display().to_string();
-    progress.say(&format!("as {}: forebay submit --follow {script}", user.name));
-    let running = site.start_cli(&user.name, ["submit", "--follow", script.as_str()]).await;
+    progress.say(&format!(
+        "as {}: forebay submit --follow {script}",
+        user.name
+    ));
+    let running = site
+        .start_cli(&user.name, ["submit", "--follow", script.as_str()])
+        .await;
     let running = running.map_err(Error::Site)?;
     let mut shown = Shown::default();
     let watch = async {
@@ -43,7 +48,10 @@ pub(super) async fn run(site: &Site, user: &Account, progress: &Progress) -> Res
     let in_time = tokio::time::timeout(DEADLINE, watch).await.is_ok();
     shown.pass_on(&running);
     if !in_time {
-        progress.say(&format!("the sample job has not ended in {} s", DEADLINE.as_secs()));
+        progress.say(&format!(
+            "the sample job has not ended in {} s",
+            DEADLINE.as_secs()
+        ));
         return Ok(1);
     }
     let code = code(running.daemon().exit());
@@ -63,7 +71,9 @@ impl Shown {
         let stdout = running.stdout();
         let new = stdout.get(self.stdout..).unwrap_or_default();
         // Nobody to read it: the job's own end is what counts.
-        let _ = io::stdout().write_all(new).and_then(|()| io::stdout().flush());
+        let _ = io::stdout()
+            .write_all(new)
+            .and_then(|()| io::stdout().flush());
         self.stdout += new.len();
         let stderr = running.stderr();
         let new = stderr.get(self.stderr..).unwrap_or_default();

@@ -65,13 +65,17 @@ pub(super) async fn start(
         let options = Options {
             users: users.to_vec(),
             accounting,
+            // Or each job would take a node of its own.
+            extra_conf: "DefMemPerCPU=256\n".to_owned(),
             ..Options::default()
         };
         match Slurm::start(options).await {
             Ok(slurm) => {
                 let (major, minor) = slurm.version();
                 let nodes = slurm.options().nodes;
-                progress.say(&format!("Slurm {major}.{minor:02} runs, {nodes} nodes are idle"));
+                progress.say(&format!(
+                    "Slurm {major}.{minor:02} runs, {nodes} nodes are idle"
+                ));
                 return Ok(Running::Slurm(Box::new(slurm)));
             }
             Err(error) => {

@@ -1,6 +1,8 @@
 //! What there is to use, once everything runs.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use super::scheduler::Running;
@@ -49,10 +51,16 @@ fn rows(stack: &Stack) -> Vec<Row> {
         });
     }
     for (pid, uid) in site.user_agents() {
+        let user = stack.users.iter().find(|user| user.uid == uid);
+        let user = user.map_or_else(|| uid.to_string(), |user| user.name.clone());
         rows.push(Row {
-            name: format!("user-agent of {uid}"),
+            name: format!("user-agent of {user}"),
             pid,
-            place: site.dir().join(format!("run/users/{uid}/http.sock")).display().to_string(),
+            place: site
+                .dir()
+                .join(format!("run/users/{uid}/http.sock"))
+                .display()
+                .to_string(),
             log: log(&format!("user-agent-{uid}")),
         });
     }
@@ -89,7 +97,7 @@ fn users(stack: &Stack, text: &mut String) -> std::fmt::Result {
     let site = &stack.site;
     let bin = programs::path("forebay").unwrap_or_else(|_| PathBuf::from("forebay"));
     for user in &stack.users {
-        let token = site.token_file(&user.name);
+        let token = token_file(site, &user.name);
         writeln!(text, "\nAs {} (jobs run as this account)", user.name)?;
         writeln!(text, "  export FOREBAY_URL={}", site.api_url())?;
         writeln!(text, "  export FOREBAY_TOKEN_FILE={}", token.display())?;
@@ -97,7 +105,7 @@ fn users(stack: &Stack, text: &mut String) -> std::fmt::Result {
     }
     writeln!(text, "\nOver HTTP")?;
     if let Some(user) = stack.users.first() {
-        let token = site.token_file(&user.name);
+        let token = token_file(site, &user.name);
         writeln!(
             text,
             "  curl -H \"Authorization: Bearer $(cat {})\" {}/api/v1/jobs",
@@ -108,23 +116,63 @@ fn users(stack: &Stack, text: &mut String) -> std::fmt::Result {
     writeln!(text, "  curl {}/api/v1/openapi.json", site.api_url())
 }
 
+/// A copy of a user's token that is ours: the command refuses a file of somebody else's, and
+/// root's are closed to the user.
+fn token_file(site: &Site, user: &str) -> PathBuf {
+    let theirs = site.token_file(user);
+    if !rustix::process::geteuid().is_root() {
+        return theirs;
+    }
+    let ours = site.dir().join("tokens").join(format!("{user}.root"));
+    let copy = || -> std::io::Result<()> {
+        let token = std::fs::read(&theirs)?;
+        let mut options = std::fs::OpenOptions::new();
+        match options.write(true).create_new(true).mode(0o600).open(&ours) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            file => file?.write_all(&token),
+        }
+    };
+    match copy() {
+        Ok(()) => ours,
+        Err(_) => theirs,
+    }
+}
+
 fn more(site: &Site, text: &mut String) -> std::fmt::Result {
     let dir = site.socket_dir();
     writeln!(text, "\nDatabases")?;
     writeln!(text, "  psql -h {} -U forebay forebay", dir.display())?;
-    writeln!(text, "  psql -h {} -U forebay_site forebay_site", dir.display())?;
+    writeln!(
+        text,
+        "  psql -h {} -U forebay_site forebay_site",
+        dir.display()
+    )?;
     writeln!(text, "\nThe cluster {CLUSTER}")?;
     match &site.options().scheduler {
         Scheduler::Slurm { conf } => {
-            writeln!(text, "  export SLURM_CONF={}    then sinfo, squeue, sacct", conf.display())?;
+            writeln!(
+                text,
+                "  export SLURM_CONF={}    then sinfo, squeue, sacct",
+                conf.display()
+            )?;
         }
         Scheduler::Local { slots } => {
             writeln!(text, "  plain processes on this host, {slots} at once")?;
         }
     }
     writeln!(text, "\nDebugging")?;
-    writeln!(text, "  gdb -p PID                       attach to any process above")?;
-    writeln!(text, "  cargo xtask up --log debug       log more; --log forebay_agent=trace,info for one of them")?;
-    writeln!(text, "  configuration                    {}", site.dir().join("etc").display())?;
+    writeln!(
+        text,
+        "  gdb -p PID                       attach to any process above"
+    )?;
+    writeln!(
+        text,
+        "  cargo xtask up --log debug       log more; --log forebay_agent=trace,info for one of them"
+    )?;
+    writeln!(
+        text,
+        "  configuration                    {}",
+        site.dir().join("etc").display()
+    )?;
     write!(text, "\nCtrl-C ends all of this.")
 }

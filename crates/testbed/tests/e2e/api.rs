@@ -22,7 +22,9 @@ impl Api {
     pub(crate) fn new(url: &str, token: Option<&str>) -> Self {
         let client = Client::tcp(url).unwrap();
         let client = match token {
-            Some(token) => client.with_bearer(&SecretString::from(token.to_owned())).unwrap(),
+            Some(token) => client
+                .with_bearer(&SecretString::from(token.to_owned()))
+                .unwrap(),
             None => client,
         };
         Self { client }
@@ -54,11 +56,23 @@ impl Api {
         self.call(Method::GET, path, None, &[]).await
     }
 
+    /// Whether the service says that it can do its work.
+    pub(crate) async fn is_ready(&self) -> bool {
+        let call = self.client.call(Method::GET, "/health/ready");
+        call.send().await.is_ok()
+    }
+
     /// Hands in whatever is given as the body.
-    pub(crate) async fn post_jobs(&self, body: &Value, headers: &[(&str, &str)]) -> Result<Job, Refused> {
+    pub(crate) async fn post_jobs(
+        &self,
+        body: &Value,
+        headers: &[(&str, &str)],
+    ) -> Result<Job, Refused> {
         let body = serde_json::to_vec(body).unwrap();
         let body = Some(("application/json", body));
-        let answer = self.call(Method::POST, "/api/v1/jobs", body, headers).await?;
+        let answer = self
+            .call(Method::POST, "/api/v1/jobs", body, headers)
+            .await?;
         assert_eq!(answer.status.as_u16(), 201);
         Ok(answer.json().unwrap())
     }
@@ -74,17 +88,23 @@ impl Api {
     /// The same; it must be taken.
     pub(crate) async fn submit(&self, spec: Value) -> String {
         let job = self.try_submit(spec).await;
-        job.unwrap_or_else(|problem| panic!("{problem:?}")).id.to_string()
+        job.unwrap_or_else(|problem| panic!("{problem:?}"))
+            .id
+            .to_string()
     }
 
     /// A script with its first line before it.
     pub(crate) async fn script(&self, text: &str) -> String {
-        self.submit(json!({ "script": format!("#!/bin/sh\n{text}\n") })).await
+        self.submit(json!({ "script": format!("#!/bin/sh\n{text}\n") }))
+            .await
     }
 
     pub(crate) async fn job(&self, id: &str) -> Job {
         let answer = self.get(&format!("/api/v1/jobs/{id}")).await;
-        answer.unwrap_or_else(|problem| panic!("{problem:?}")).json().unwrap()
+        answer
+            .unwrap_or_else(|problem| panic!("{problem:?}"))
+            .json()
+            .unwrap()
     }
 
     /// Waits until the job is as wanted; at an end it never comes to that.
@@ -105,11 +125,13 @@ impl Api {
     }
 
     pub(crate) async fn until_state(&self, id: &str, state: JobState) -> Job {
-        self.until(id, state.as_str(), |job| job.status.state == state).await
+        self.until(id, state.as_str(), |job| job.status.state == state)
+            .await
     }
 
     pub(crate) async fn ended(&self, id: &str) -> Job {
-        self.until(id, "ended", |job| job.status.state.is_end()).await
+        self.until(id, "ended", |job| job.status.state.is_end())
+            .await
     }
 
     pub(crate) async fn cancel(&self, id: &str) -> Result<(), Refused> {
@@ -160,7 +182,11 @@ impl Api {
     }
 
     pub(crate) async fn cluster(&self) -> Cluster {
-        self.get("/api/v1/clusters/hpc").await.unwrap().json().unwrap()
+        self.get("/api/v1/clusters/hpc")
+            .await
+            .unwrap()
+            .json()
+            .unwrap()
     }
 
     pub(crate) async fn cluster_is(&self, freshness: Freshness) -> Cluster {

@@ -1,8 +1,17 @@
 //! The whole of Forebay, as people use it: the built programs, a real Slurm and real accounts;
 //! through the command and over HTTP. One binary, because linking and starting are what costs.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)] // helpers of tests, which clippy does not see as tests
+#![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not see as tests
 
 mod api;
+mod arrays;
 mod basics;
+mod cancel;
+mod faults;
+mod isolation;
+mod local;
+mod logs;
+mod refusals;
+mod specs;
+mod up;
 mod worlds;

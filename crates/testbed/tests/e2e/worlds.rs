@@ -38,7 +38,9 @@ impl World {
             poll_ms: Some(150),
             log_filter: "info,forebay_agent=debug".to_owned(),
         });
-        let site = site.await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let site = site
+            .await
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
         Self { site, users }
     }
 
@@ -88,7 +90,12 @@ impl World {
     /// The same; it must succeed. Returns standard output.
     pub(crate) async fn cli_ok(&self, number: usize, args: &[&str]) -> String {
         let output = self.cli(number, args).await;
-        assert!(output.exit.success(), "{args:?}: {}: {}", output.exit, output.stderr());
+        assert!(
+            output.exit.success(),
+            "{args:?}: {}: {}",
+            output.exit,
+            output.stderr()
+        );
         output.stdout()
     }
 
@@ -150,13 +157,22 @@ pub(crate) async fn accounting_slurm() -> &'static Slurm {
 /// A Slurm of a test's own, or for a shared one.
 pub(crate) async fn start_slurm(accounting: bool) -> Slurm {
     let names = users().into_iter().map(|user| user.name).collect();
+    // A job that asks for no memory does not get a whole node's. One of the two refuses at once
+    // what can never run; the other, as Slurm does by default, lets it wait.
+    let extra = match accounting {
+        true => "DefMemPerCPU=16\n",
+        false => "DefMemPerCPU=16\nEnforcePartLimits=ALL\n",
+    };
     let slurm = Slurm::start(slurm::Options {
         cpus: CPUS,
         users: names,
         accounting,
+        extra_conf: extra.to_owned(),
         ..slurm::Options::default()
     });
-    slurm.await.unwrap_or_else(|error| panic!("{}", chain(&error)))
+    slurm
+        .await
+        .unwrap_or_else(|error| panic!("{}", chain(&error)))
 }
 
 /// An error and why.
