@@ -8,19 +8,58 @@ use std::{
     collections::BTreeMap,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use forebay_http::{Client, link::Link};
 use forebay_wire::SiteName;
 
+/// For so long after its tunnel ended, or after our own start, a site is likely to dial again:
+/// agents wait at most 30 seconds between two tries.
+const COMING_BACK: Duration = Duration::from_secs(40);
+/// Between two looks for a tunnel.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// All tunnels that end here. Clones are the same.
-#[derive(Clone, Debug, Default)]
-pub struct Tunnels(Arc<Mutex<BTreeMap<SiteName, Tunnel>>>);
+#[derive(Clone, Debug)]
+pub struct Tunnels {
+    sites: Arc<Mutex<BTreeMap<SiteName, Site>>>,
+    began: Instant,
+}
+
+/// What is known of a site.
+#[derive(Clone, Debug)]
+enum Site {
+    Up(Tunnel),
+    DownSince(Instant),
+}
 
 #[derive(Clone, Debug)]
 struct Tunnel {
     epoch: i64,
     link: Link,
+}
+
+impl Default for Tunnels {
+    fn default() -> Self {
+        Self {
+            sites: Arc::default(),
+            began: Instant::now(),
+        }
+    }
+}
+
+impl Site {
+    fn tunnel(&self) -> Option<&Tunnel> {
+        match self {
+            Self::Up(tunnel) => Some(tunnel),
+            Self::DownSince(_) => None,
+        }
+    }
+
+    fn open(&self) -> Option<&Tunnel> {
+        self.tunnel().filter(|tunnel| !tunnel.link.is_closed())
+    }
 }
 
 impl Tunnels {
@@ -34,47 +73,66 @@ impl Tunnels {
         over: impl Future<Output = ()>,
     ) {
         {
-            let mut tunnels = self.lock();
-            let newer = |known: &Tunnel| known.epoch > epoch && !known.link.is_closed();
-            if tunnels.get(&site).is_some_and(newer) {
+            let mut sites = self.lock();
+            let known = sites.get(&site).and_then(Site::open);
+            if known.is_some_and(|known| known.epoch > epoch) {
                 tracing::info!(%site, epoch, "a tunnel of an older link was not taken");
                 return;
             }
             let link = link.clone();
-            tunnels.insert(site.clone(), Tunnel { epoch, link });
+            sites.insert(site.clone(), Site::Up(Tunnel { epoch, link }));
         }
         tracing::info!(%site, epoch, "the tunnel is up");
         tokio::select! {
             () = link.closed() => {}
             () = over => {}
         }
-        let mut tunnels = self.lock();
+        let mut sites = self.lock();
         // A newer one may have taken its place.
-        if tunnels.get(&site).is_some_and(|known| known.epoch == epoch) {
-            tunnels.remove(&site);
+        let known = sites.get(&site).and_then(Site::tunnel);
+        if known.is_some_and(|known| known.epoch == epoch) {
             tracing::info!(%site, epoch, "the tunnel is down");
+            sites.insert(site, Site::DownSince(Instant::now()));
         }
     }
 
     /// Calls to a site's agent, if there is a way now.
     pub fn to(&self, site: &SiteName) -> Option<Client> {
-        let tunnels = self.lock();
-        let tunnel = tunnels
-            .get(site)
-            .filter(|tunnel| !tunnel.link.is_closed())?;
-        Some(tunnel.link.client.clone())
+        let sites = self.lock();
+        Some(sites.get(site)?.open()?.link.client.clone())
+    }
+
+    /// The same; waits for at most `patience` where the site is likely to dial again.
+    pub async fn reach(&self, site: &SiteName, patience: Duration) -> Option<Client> {
+        let until = Instant::now() + patience;
+        loop {
+            let agent = self.to(site);
+            if agent.is_some() || Instant::now() >= until || !self.may_come(site) {
+                return agent;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Whether a site without a tunnel is likely to dial again soon: we, or its tunnel, have only
+    /// just been restarted.
+    pub fn may_come(&self, site: &SiteName) -> bool {
+        let since = match self.lock().get(site) {
+            Some(Site::DownSince(since)) => *since,
+            Some(Site::Up(tunnel)) => return tunnel.link.is_closed(),
+            None => self.began,
+        };
+        since.elapsed() < COMING_BACK
     }
 
     /// How many are up.
     pub fn count(&self) -> usize {
-        self.lock()
-            .values()
-            .filter(|tunnel| !tunnel.link.is_closed())
-            .count()
+        let sites = self.lock();
+        sites.values().filter(|site| site.open().is_some()).count()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SiteName, Tunnel>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SiteName, Site>> {
         // Nothing below panics while holding it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sites.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,6 +3,8 @@
 mod follow;
 mod tail;
 
+use std::time::Duration;
+
 use forebay_central::{Caller, JobPlace};
 use forebay_http::{Client, ClientError, Code, Problem, Request, Response, reply, sse};
 use forebay_streams::range::ByteRange;
@@ -25,6 +27,8 @@ use follow::Follow;
 
 /// Says that the file was out of reach, and the kept tail is what is shown.
 const SOURCE_HEADER: &str = "forebay-log-source";
+/// How long a reader waits for a site that has only just lost its way to us.
+const RETURN: Duration = Duration::from_secs(10);
 const CONTENT_TYPE: &str = "text/plain; charset=utf-8";
 
 /// What `GET /api/v1/jobs/{id}/logs/{stream}` takes.
@@ -108,7 +112,7 @@ async fn read(
     if !place.printed {
         return tail::answer(&tail::nothing(), range);
     }
-    let reached = match view.tunnels().to(&place.site) {
+    let reached = match view.tunnels().reach(&place.site, RETURN).await {
         Some(agent) => from_file(agent, which, range).await,
         None => Err(unreachable()),
     };

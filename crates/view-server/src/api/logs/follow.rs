@@ -182,6 +182,12 @@ impl Follow {
             .log_tail(&self.caller, job, stream, task)
             .await
         {
+            // The file has what the tail has not, and its site is likely to be back in a moment.
+            Ok(Some(tail))
+                if self.from < tail.offset && self.view.tunnels().may_come(&place.site) =>
+            {
+                false
+            }
             Ok(Some(tail)) => {
                 let end = tail.offset.saturating_add(tail.body.len() as u64);
                 let start = self.from.max(tail.offset);
