@@ -73,9 +73,10 @@ async fn slurm() {
 
 #[tokio::test]
 async fn local() {
-    let found = match is_root() {
-        true => accounts::test_account(2),
-        false => accounts::current(),
+    let found = if is_root() {
+        accounts::test_account(2)
+    } else {
+        accounts::current()
     };
     let account = account(found.expect("an account"));
     let dir = Dir::new("conformance").expect("a directory");

@@ -80,7 +80,7 @@ async fn output_arrives_while_the_job_runs() {
     // Six lines over three and a half seconds: each, but for one or two, by itself.
     assert!(seen.len() >= 4, "came in {} pieces", seen.len());
     let span = seen.last().unwrap().1 - seen[0].1;
-    assert!(span > Duration::from_millis(2000), "all within {span:?}");
+    assert!(span > Duration::from_secs(2), "all within {span:?}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use forebay_testbed::need;
 use forebay_wire::Code;
 use forebay_wire::JobState::Running;
 use http::Method;
+use std::os::unix::fs::MetadataExt;
 
 use crate::worlds::World;
 
@@ -122,7 +123,6 @@ async fn by_the_command() {
 #[tokio::test]
 async fn a_users_files_and_processes_are_that_users() {
     need!(Slurm, Postgres);
-    use std::os::unix::fs::MetadataExt;
     let world = World::plain().await;
     let (api, user) = (world.api(2), world.user(2));
     let id = api.script("echo mine; sleep 300").await;

@@ -106,11 +106,9 @@ async fn what_it_lacks_is_refused_and_cancelling_ends_the_whole_tree() {
         let output = std::process::Command::new("pgrep")
             .args(["-fx", &format!("sleep {marker}")])
             .output();
-        output
+        String::from_utf8(output.unwrap().stdout)
             .unwrap()
-            .stdout
-            .iter()
-            .filter(|byte| **byte == b'\n')
+            .lines()
             .count()
     };
     eventually("two sleepers", || async { (sleepers() == 2).then_some(()) }).await;

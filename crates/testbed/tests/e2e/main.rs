@@ -1,7 +1,8 @@
 //! The whole of Forebay, as people use it: the built programs, a real Slurm and real accounts;
 //! through the command and over HTTP. One binary, because linking and starting are what costs.
 
-#![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not see as tests
+// Helpers of tests, which clippy does not see as tests; a seed must be printed.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod api;
 mod arrays;

@@ -300,7 +300,7 @@ async fn what_slurm_lets_wait_for_ever_waits_and_says_why() {
         job.status.state == Pending && job.status.reason.is_some()
     });
     assert!(job.await.status.reason.unwrap().len() > 5);
-    tokio::time::sleep(std::time::Duration::from_millis(1_000)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     assert_eq!(api.job(&id).await.status.state, Pending);
     api.cancel(&id).await.unwrap();
     assert_eq!(api.ended(&id).await.status.state, Cancelled);

@@ -159,9 +159,10 @@ pub(crate) async fn start_slurm(accounting: bool) -> Slurm {
     let names = users().into_iter().map(|user| user.name).collect();
     // A job that asks for no memory does not get a whole node's. One of the two refuses at once
     // what can never run; the other, as Slurm does by default, lets it wait.
-    let extra = match accounting {
-        true => "DefMemPerCPU=16\n",
-        false => "DefMemPerCPU=16\nEnforcePartLimits=ALL\n",
+    let extra = if accounting {
+        "DefMemPerCPU=16\n"
+    } else {
+        "DefMemPerCPU=16\nEnforcePartLimits=ALL\n"
     };
     let slurm = Slurm::start(slurm::Options {
         cpus: CPUS,
