@@ -67,6 +67,9 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of a script.
     pub script_bytes: usize,
+    /// For so long after its tunnel ended, or after our own start, a site is likely to be back in
+    /// a moment: readers of logs wait for it.
+    pub site_return: Duration,
 }
 
 /// How it logs.
@@ -113,6 +116,12 @@ impl Config {
                 connections: problems.within(raw.limits.connections.as_ref(), 1..=1_000_000, 1_024),
                 body_bytes: bytes(raw.limits.body_bytes.as_ref(), &mut problems),
                 script_bytes: bytes(raw.limits.script_bytes.as_ref(), &mut problems),
+                // Agents wait at most 30 seconds between two tries.
+                site_return: Duration::from_secs(problems.within(
+                    raw.limits.site_return_s.as_ref(),
+                    0..=600,
+                    40,
+                )),
             },
             retention: retention(&raw.retention, &mut problems),
             log: log(raw.log),

@@ -14,9 +14,6 @@ use std::{
 use forebay_http::{Client, link::Link};
 use forebay_wire::SiteName;
 
-/// For so long after its tunnel ended, or after our own start, a site is likely to dial again:
-/// agents wait at most 30 seconds between two tries.
-const COMING_BACK: Duration = Duration::from_secs(40);
 /// Between two looks for a tunnel.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -25,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Tunnels {
     sites: Arc<Mutex<BTreeMap<SiteName, Site>>>,
     began: Instant,
+    /// For so long a site without a tunnel is likely to dial again.
+    site_return: Duration,
 }
 
 /// What is known of a site.
@@ -38,15 +37,6 @@ enum Site {
 struct Tunnel {
     epoch: i64,
     link: Link,
-}
-
-impl Default for Tunnels {
-    fn default() -> Self {
-        Self {
-            sites: Arc::default(),
-            began: Instant::now(),
-        }
-    }
 }
 
 impl Site {
@@ -63,6 +53,16 @@ impl Site {
 }
 
 impl Tunnels {
+    /// None yet. A site is likely to dial again for `site_return` after this, and after its
+    /// tunnel ended.
+    pub fn new(site_return: Duration) -> Self {
+        Self {
+            sites: Arc::default(),
+            began: Instant::now(),
+            site_return,
+        }
+    }
+
     /// Takes a site's tunnel into use and keeps it until it ends or `over` does: then it takes no
     /// more calls, and closes once those under way have ended. The newest link's tunnel wins.
     pub async fn keep(
@@ -122,7 +122,7 @@ impl Tunnels {
             Some(Site::Up(tunnel)) => return tunnel.link.is_closed(),
             None => self.began,
         };
-        since.elapsed() < COMING_BACK
+        since.elapsed() < self.site_return
     }
 
     /// How many are up.

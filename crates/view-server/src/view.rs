@@ -30,7 +30,7 @@ impl View {
             store,
             limits,
             clusters: Clusters::default(),
-            tunnels: Tunnels::default(),
+            tunnels: Tunnels::new(limits.site_return),
             tasks,
             metrics,
         }))

@@ -39,6 +39,7 @@ pub(super) struct Limits {
     pub(super) connections: Option<Spanned<u32>>,
     pub(super) body_bytes: Option<Spanned<usize>>,
     pub(super) script_bytes: Option<Spanned<usize>>,
+    pub(super) site_return_s: Option<Spanned<u64>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -18,7 +18,8 @@ fn nothing_is_said_and_everything_has_a_value() {
         Limits {
             connections: 1_024,
             body_bytes: 4 << 20,
-            script_bytes: 4 << 20
+            script_bytes: 4 << 20,
+            site_return: std::time::Duration::from_secs(40),
         }
     );
     assert_eq!(config.retention, Retention::default());

@@ -76,7 +76,8 @@ pub(crate) fn config(db: &Database) -> Config {
         panic!("a private instance");
     };
     let text = format!(
-        "listen = \"127.0.0.1:0\"\n[database]\nsocket_dir = \"{}\"\nname = {database:?}\nrole = {role:?}\n",
+        "listen = \"127.0.0.1:0\"\n[database]\nsocket_dir = \"{}\"\nname = {database:?}\nrole = {role:?}\n\
+         [limits]\nsite_return_s = 1\n",
         socket_dir.display(),
     );
     Config::from_text("test.toml", &text, Strictness::default()).expect("a configuration")
