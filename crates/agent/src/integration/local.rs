@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use forebay_wire::{
     Detail, Freshness, JobState, Timestamp,
     api::{ClusterStatus, JobSpec, Partition},
-    ipc::{LocalJob, LocalPhase, LocalStart},
+    ipc::{LocalJob, LocalPhase, LocalStart, Prepared},
 };
 
 use super::{
@@ -122,22 +122,7 @@ impl Integration for Local {
             .prepare(account, marker.job, script)
             .await
             .map_err(CallError::into_submit_error)?;
-        let within =
-            |base: &str, path: &str| Path::new(base).join(path).to_string_lossy().into_owned();
-        let directory = match &spec.directory {
-            Some(directory) => within(&prepared.home, directory),
-            None => prepared.home.clone(),
-        };
-        let output = &spec.output;
-        let file = |path: &Option<String>, name: &str| match path {
-            Some(path) => within(&directory, path),
-            None => within(&prepared.directory, name),
-        };
-        let stdout = file(&output.stdout, "stdout");
-        let stderr = match (&output.stdout, &output.stderr) {
-            (Some(_), None) => stdout.clone(),
-            _ => file(&output.stderr, "stderr"),
-        };
+        let (directory, stdout, stderr) = places(spec, &prepared);
         let start = LocalStart {
             job: marker.job,
             marker: marker.to_string(),
@@ -159,6 +144,26 @@ impl Integration for Local {
             stdout_path: Some(stdout),
             stderr_path: Some(stderr),
         })
+    }
+
+    async fn outputs(
+        &self,
+        submission: Submission<'_>,
+        _copy: &Copy,
+    ) -> Result<(Option<String>, Option<String>), Unavailable> {
+        let Submission {
+            marker,
+            spec,
+            account,
+        } = submission;
+        let script = script(spec).map_err(Unavailable::new)?;
+        let prepared = self
+            .user_agents
+            .prepare(account, marker.job, script)
+            .await
+            .map_err(unavailable)?;
+        let (_, stdout, stderr) = places(spec, &prepared);
+        Ok((Some(stdout), Some(stderr)))
     }
 
     /// From here on a job is watched, and the next look starts it if a slot is free.
@@ -249,6 +254,26 @@ impl Integration for Local {
             }],
         })
     }
+}
+
+/// Where a job runs, and the files of its outputs.
+fn places(spec: &JobSpec, prepared: &Prepared) -> (String, String, String) {
+    let within = |base: &str, path: &str| Path::new(base).join(path).to_string_lossy().into_owned();
+    let directory = match &spec.directory {
+        Some(directory) => within(&prepared.home, directory),
+        None => prepared.home.clone(),
+    };
+    let output = &spec.output;
+    let file = |path: &Option<String>, name: &str| match path {
+        Some(path) => within(&directory, path),
+        None => within(&prepared.directory, name),
+    };
+    let stdout = file(&output.stdout, "stdout");
+    let stderr = match (&output.stdout, &output.stderr) {
+        (Some(_), None) => stdout.clone(),
+        _ => file(&output.stderr, "stderr"),
+    };
+    (directory, stdout, stderr)
 }
 
 /// What a job's program finds in its environment, beside its owner's own.

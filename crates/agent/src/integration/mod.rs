@@ -174,6 +174,13 @@ pub trait Integration: Send + Sync + fmt::Debug + 'static {
     /// Hands the job over, held, once.
     async fn submit_held(&self, submission: Submission<'_>) -> Result<Receipt, SubmitError>;
 
+    /// The files of an adopted copy's outputs, standard output first: its receipt was lost.
+    async fn outputs(
+        &self,
+        submission: Submission<'_>,
+        copy: &Copy,
+    ) -> Result<(Option<String>, Option<String>), Unavailable>;
+
     /// Lets held copies of one account start. One answer for each id, in order.
     async fn release(&self, account: &Account, ids: &[String]) -> Vec<Release>;
 

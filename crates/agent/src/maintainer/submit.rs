@@ -252,6 +252,16 @@ impl Maintainer {
         let mut held = job.clone();
         held.copy = Some(kept.copy.clone());
         held.phase = Phase::Held;
+        let submission = Submission {
+            marker: Marker {
+                installation,
+                job: job.job,
+            },
+            spec: &job.spec,
+            account,
+        };
+        let outputs = integration.outputs(submission, &kept.copy).await?;
+        (held.told.stdout_path, held.told.stderr_path) = outputs;
         if kept.is_held() {
             let stays_held = integration.stays_held(&job.spec);
             return self.keep_held(job, held, stays_held).await.map(Some);

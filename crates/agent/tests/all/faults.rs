@@ -43,6 +43,10 @@ async fn a_copy_whose_answer_was_lost_is_adopted() {
         (world.model.runs(job), world.model.state().submitted),
         (1, 1)
     );
+    // Its outputs can be read although its receipt was lost.
+    let reports = format!("{:?}", world.view_server.state().reports);
+    let stdout = format!("stdout_path: Some(\"/adopted/{job}/stdout\")");
+    assert!(reports.contains(&stdout), "{reports}");
     world.end(agent).await;
 }
 

@@ -348,6 +348,15 @@ impl Integration for Model {
         Err(unknown())
     }
 
+    async fn outputs(
+        &self,
+        submission: Submission<'_>,
+        _copy: &Copy,
+    ) -> Result<(Option<String>, Option<String>), Unavailable> {
+        let file = |name: &str| Some(format!("/adopted/{}/{name}", submission.marker.job));
+        Ok((file("stdout"), file("stderr")))
+    }
+
     async fn release(&self, _account: &Account, ids: &[String]) -> Vec<Release> {
         let (how, outcomes) = {
             let mut state = self.state();

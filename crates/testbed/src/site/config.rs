@@ -100,8 +100,8 @@ mod tests {
     #[test]
     fn the_files_of_a_local_site() {
         let options = Options::default();
-        insta::assert_snapshot!(view_server(&settings(&options)), @"");
-        insta::assert_snapshot!(agent(&settings(&options)), @"");
+        insta::assert_snapshot!("view_server", view_server(&settings(&options)));
+        insta::assert_snapshot!("agent", agent(&settings(&options)));
     }
 
     #[test]

@@ -255,8 +255,10 @@ async fn postgres_is_killed_and_restarted() {
         traces.check(job).await;
     }
     let exit = tokio::time::timeout(crate::worlds::PATIENCE, waiter.daemon().wait()).await;
-    assert_eq!(exit.unwrap().unwrap().code, Some(4), "{}", waiter.stderr());
-    assert_eq!(api.jobs("").await.len(), jobs.len() + 1, "none twice");
+    let all = api.jobs("").await;
+    let code = exit.unwrap().unwrap().code;
+    assert_eq!(code, Some(4), "{}\n{all:#?}", waiter.stderr());
+    assert_eq!(all.len(), jobs.len() + 1, "none twice");
     world.site.stop().await.unwrap();
 }
 

@@ -23,6 +23,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// An installation with its users.
 #[derive(Debug)]
 pub(crate) struct World {
+    // First: dropped before what it shows.
+    _logs: Logs,
     pub(crate) site: Site,
     users: Vec<Account>,
 }
@@ -41,7 +43,12 @@ impl World {
         let site = site
             .await
             .unwrap_or_else(|error| panic!("{}", chain(&error)));
-        Self { site, users }
+        let services = ["view-server", "agent", "postgres"];
+        Self {
+            _logs: Logs(services.map(|name| site.log_file(name)).to_vec()),
+            site,
+            users,
+        }
     }
 
     /// Over a Slurm without accounting.
@@ -103,6 +110,25 @@ impl World {
     pub(crate) fn witness(&self, number: usize) -> Witness {
         let name = format!("witness-{}", tempfile_name());
         Witness(self.user(number).home.join(name))
+    }
+}
+
+/// The services' logs: gone with their directory, so shown where a test fails.
+#[derive(Debug)]
+struct Logs(Vec<PathBuf>);
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for path in &self.0 {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let tail = lines.get(lines.len().saturating_sub(40)..);
+            let tail = tail.unwrap_or_default().join("\n");
+            println!("{} ends:\n{tail}", path.display());
+        }
     }
 }
 

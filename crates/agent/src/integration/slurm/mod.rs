@@ -178,28 +178,40 @@ impl Integration for Slurm {
         if let Some(warnings) = submitted.warnings {
             tracing::debug!(job = %marker.job, warnings, "sbatch had something to say");
         }
-        let (mut stdout_path, mut stderr_path) = (request.stdout, request.stderr);
-        if request.own_output && !request.is_array {
-            // The user's own pattern: Slurm says what it became. Should it not answer now, the
-            // pattern itself is kept.
-            if let Ok(Some(detail)) = slurm.job(&submitted.id).await {
-                stdout_path = Some(detail.job.stdout)
-                    .filter(|path| !path.is_empty())
-                    .or(stdout_path);
-                stderr_path = Some(detail.job.stderr)
-                    .filter(|path| !path.is_empty())
-                    .or(stderr_path);
-            }
-        }
+        let stays_held = request.stays_held;
+        let (stdout_path, stderr_path) = output_files(&slurm, request, &submitted.id).await;
         Ok(Receipt {
             copy: Copy {
                 scheduler_id: submitted.id.to_string(),
                 submitted_at: Timestamp::now(),
             },
-            stays_held: request.stays_held,
+            stays_held,
             stdout_path,
             stderr_path,
         })
+    }
+
+    async fn outputs(
+        &self,
+        submission: Submission<'_>,
+        copy: &Copy,
+    ) -> Result<(Option<String>, Option<String>), Unavailable> {
+        let Submission {
+            marker,
+            spec,
+            account,
+        } = submission;
+        let text = script(spec).map_err(Unavailable::new)?;
+        let prepared = self
+            .user_agents
+            .prepare(account, marker.job, text.clone())
+            .await
+            .map_err(|error| Unavailable::new(forebay_service::logs::chain(&error)))?;
+        let request = request::of(spec, &text, marker, &prepared).map_err(Unavailable::new)?;
+        let Ok(id) = copy.scheduler_id.parse() else {
+            return Ok((request.stdout, request.stderr));
+        };
+        Ok(output_files(&self.of(account), request, &id).await)
     }
 
     async fn release(&self, account: &Account, ids_: &[String]) -> Vec<Release> {
@@ -316,6 +328,25 @@ impl Integration for Slurm {
             partitions: partitions.items.iter().map(partition).collect(),
         })
     }
+}
+
+/// The files of a submitted job's outputs. What became of a user's own pattern Slurm says; should
+/// it not answer now, the pattern itself is kept.
+async fn output_files(
+    slurm: &Cli,
+    request: request::Request,
+    id: &JobId,
+) -> (Option<String>, Option<String>) {
+    let (mut stdout, mut stderr) = (request.stdout, request.stderr);
+    if request.own_output
+        && !request.is_array
+        && let Ok(Some(detail)) = slurm.job(id).await
+    {
+        let said = |path: String| Some(path).filter(|path| !path.is_empty());
+        stdout = said(detail.job.stdout).or(stdout);
+        stderr = said(detail.job.stderr).or(stderr);
+    }
+    (stdout, stderr)
 }
 
 fn partition(found: &forebay_slurm::cli::Partition) -> Partition {
