@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use forebay_testbed::need;
 use forebay_testbed::site::Scheduler;
-use forebay_wire::Freshness;
-use forebay_wire::JobState::{self, Cancelled, Failed, Pending, Queued, Running, Succeeded};
+use forebay_wire::JobState::{self, Cancelled, Failed, Pending, Running, Submitting, Succeeded};
+use forebay_wire::{Code, Freshness};
 use serde_json::{Value, json};
 
 use crate::worlds::{Witness, World, eventually, plain_slurm, start_slurm};
@@ -54,8 +54,21 @@ impl<'a> Traces<'a> {
     }
 
     async fn submit(&self, name: &str, steps: u32, code: i32, more: Value) -> Traced {
-        let spec = self.spec(name, steps, code, more);
-        let id = self.world.api(self.user).submit(spec).await;
+        let mut spec = self.spec(name, steps, code, more);
+        spec["cluster"] = json!("hpc");
+        let body = json!({ "spec": spec });
+        let api = self.world.api(self.user);
+        let key = [("idempotency-key", name)];
+        // As every careful caller does while something is down: the key makes it one job.
+        let what = format!("an answer to {name}");
+        let job = eventually(&what, || async {
+            match api.post_jobs(&body, &key).await {
+                Ok(job) => Some(job),
+                Err(problem) if problem.code == Code::Unavailable => None,
+                Err(problem) => panic!("{name}: {problem:?}"),
+            }
+        });
+        let id = job.await.id.to_string();
         Traced {
             id,
             name: name.to_owned(),
@@ -126,7 +139,7 @@ async fn the_agent_is_killed_at_any_moment() {
     need!(Slurm, Postgres);
     let world = World::start(Scheduler::slurm(plain_slurm().await)).await;
     let (api, traces) = (world.api(1), Traces::new(&world, 1));
-    let mut random = Random::new();
+    let (mut random, mut unwanted) = (Random::new(), Vec::new());
     let mut jobs = vec![
         traces.submit("running", 12, 3, Value::Null).await,
         traces
@@ -150,19 +163,22 @@ async fn the_agent_is_killed_at_any_moment() {
                 .submit(&format!("while-away-{round}"), 1, 0, Value::Null)
                 .await,
         );
-        let unwanted = traces
-            .submit(&format!("unwanted-{round}"), 1, 0, Value::Null)
-            .await;
-        assert_eq!(api.job(&unwanted.id).await.status.state, Queued);
-        api.cancel(&unwanted.id).await.unwrap();
-        // Nobody need be there for that.
-        assert_eq!(api.job(&unwanted.id).await.status.state, Cancelled);
+        let name = format!("unwanted-{round}");
+        let job = traces.submit(&name, 1, 0, Value::Null).await;
+        api.cancel(&job.id).await.unwrap();
+        // Nobody need be there for that, but where a last claim of the dead agent came before.
+        let state = api.job(&job.id).await.status.state;
+        assert!([Cancelled, Submitting].contains(&state), "{state}");
+        unwanted.push(job);
         let state = api.job(&jobs[0].id).await.status.state;
         assert!(state == Running || round > 0, "not guessed: {state}");
         world.site.start_agent().await.unwrap();
     }
     for job in &jobs {
         traces.check(job).await;
+    }
+    for job in &unwanted {
+        assert_eq!(api.ended(&job.id).await.status.state, Cancelled);
     }
     let lines = traces.witness.lines();
     assert!(
