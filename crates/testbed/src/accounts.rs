@@ -17,6 +17,8 @@ const ROOT: &str = "/var/lib/forebay-test";
 pub const HOMES: &str = "/var/lib/forebay-test/home";
 /// `slurmrestd` refuses to run as root or as Slurm's own account, so it gets one.
 pub(crate) const REST: &str = "fbtestrest";
+/// The view-server needs no rights but to its database: it runs as nobody in particular.
+pub(crate) const VIEW: &str = "fbtestview";
 const UID_MIN: u32 = 1000;
 
 /// A Unix account.
@@ -117,6 +119,11 @@ pub fn ensure(name: &str) -> Result<Account, Error> {
 /// The account that `slurmrestd` runs as: a system account without a shell.
 pub(crate) fn ensure_rest() -> Result<Account, Error> {
     make(REST, Kind::Service)
+}
+
+/// The account that the view-server runs as: the same.
+pub(crate) fn ensure_view() -> Result<Account, Error> {
+    make(VIEW, Kind::Service)
 }
 
 /// The accounts made here that still exist.

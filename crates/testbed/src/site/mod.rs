@@ -1,8 +1,9 @@
 //! A whole installation of Forebay on this machine: Postgres, view-server, agent.
 //!
 //! The programs are the built ones, started as an operator would start them, with configuration
-//! files and the operator's commands; nothing is linked in. As root each job runs as its owner;
-//! as an ordinary user the installation runs that user's own jobs. Everything listens on loopback
+//! files and the operator's commands; nothing is linked in. As root each job runs as its owner,
+//! and the view-server as an account that may nothing else; as an ordinary user the installation
+//! runs that user's own jobs. Everything listens on loopback
 //! or on unix sockets, in a directory and an environment of its own, so that several
 //! installations run side by side, also over one Slurm.
 //!
@@ -107,6 +108,8 @@ pub struct Site {
     daemons: Mutex<BTreeMap<&'static str, Arc<Daemon>>>,
     options: Options,
     users: BTreeMap<String, Account>,
+    /// Whom the view-server runs as, where we are root.
+    view: Option<Account>,
     ports: PortBlock,
     guard: Arc<Guard>,
 }

@@ -12,7 +12,7 @@ use super::{Error, Options, SITE, Site, failed, probe};
 use crate::accounts::{self, Account};
 use crate::guard::Guard;
 use crate::ports::PortBlock;
-use crate::process::{Command, Daemon};
+use crate::process::{Command, Daemon, User};
 use crate::programs;
 
 /// `initdb` on a busy machine takes some seconds; everything else is quick.
@@ -22,12 +22,16 @@ type Progress<'a> = &'a mut (dyn FnMut(&str) + Send);
 
 pub(super) async fn start(options: Options, progress: Progress<'_>) -> Result<Site, Error> {
     let users = users(&options.users)?;
+    let is_root = rustix::process::geteuid().is_root();
+    let view = is_root.then(accounts::ensure_view).transpose();
+    let view = view.map_err(Error::Account)?;
     let ports = PortBlock::take(2).map_err(Error::Ports)?;
     let guard = Guard::with_dir("site").map_err(Error::Guard)?;
     let site = Site {
         daemons: Mutex::new(BTreeMap::new()),
         options,
         users,
+        view,
         ports,
         guard,
     };
@@ -45,6 +49,9 @@ pub(super) async fn start(options: Options, progress: Progress<'_>) -> Result<Si
         &token.display().to_string(),
     ])
     .await?;
+    if is_root {
+        chown(&token, Some(0), Some(0)).map_err(Error::Place)?;
+    }
     for account in site.users.values() {
         site.add_user(account).await?;
     }
@@ -90,6 +97,10 @@ impl Site {
             for name in ["etc", "log", "run", "tokens"] {
                 make_dir(&self.dir().join(name))?;
             }
+            if let Some(view) = &self.view {
+                // Its commands write new tokens there.
+                chown(self.dir().join("tokens"), Some(view.uid), Some(view.gid))?;
+            }
             let etc = self.dir().join("etc");
             fs::write(etc.join("view-server.toml"), config::view_server(&settings))?;
             fs::write(etc.join("agent.toml"), config::agent(&settings))
@@ -113,6 +124,7 @@ impl Site {
             .display()
             .to_string();
         let command = Command::new(program, "/dev/null").args(["--config", &config]);
+        let command = self.as_view(command)?;
         let output = self.run(command.args(args.iter().copied()), b"").await?;
         if output.exit.success() {
             return Ok(());
@@ -143,6 +155,14 @@ impl Site {
         Ok(())
     }
 
+    /// As the account of the view-server, where it has one of its own.
+    fn as_view(&self, command: Command) -> Result<Command, Error> {
+        match &self.view {
+            Some(view) => Ok(command.user(User::of(view).map_err(Error::Place)?)),
+            None => Ok(command),
+        }
+    }
+
     async fn start_service(
         &self,
         name: &'static str,
@@ -169,6 +189,11 @@ impl Site {
                 &self.dir().join("db").display().to_string(),
             ])
             .args(["--socket-dir", &self.socket_dir().display().to_string()])
+            .args(
+                self.view
+                    .iter()
+                    .flat_map(|view| ["--allow", view.name.as_str()]),
+            )
             .env("HOME", "/")
             // Not killed: the server would leave a shared memory segment behind.
             .end_signal(rustix::process::Signal::TERM);
@@ -186,6 +211,7 @@ impl Site {
     /// Starts the view-server, also again, and waits until it is ready.
     pub async fn start_view_server(&self) -> Result<(), Error> {
         let command = self.service_command("forebay-view-server", "view-server", &["serve"])?;
+        let command = self.as_view(command)?;
         let daemon = self.start_service("view-server", command).await?;
         let address = self.view_server_address();
         let waited = daemon

@@ -144,6 +144,11 @@ async fn a_users_files_and_processes_are_that_users() {
         user_agents.iter().all(|(_, uid)| *uid != 0),
         "{user_agents:?}"
     );
+    // Of the services only the agent is root: it starts the user-agents.
+    for (name, pid) in world.site.processes() {
+        let uid = std::fs::metadata(format!("/proc/{pid}")).unwrap().uid();
+        assert!(uid != 0 || name != "view-server", "{name} runs as root");
+    }
     // The token is in no process's arguments or environment.
     let token = world.site.token(&user.name).unwrap();
     for (_, pid) in world.site.processes() {
