@@ -117,6 +117,8 @@ CREATE INDEX jobs_open ON jobs (site, state) WHERE ended_at IS NULL;
 -- Pages of one owner's jobs.
 CREATE INDEX jobs_owner_created ON jobs (owner, created_at, id);
 CREATE INDEX jobs_owner_name ON jobs (owner, name, id);
+-- The same for those that have not ended, which are few among many.
+CREATE INDEX jobs_owner_open ON jobs (owner, created_at, id) WHERE ended_at IS NULL;
 -- Retention.
 CREATE INDEX jobs_ended ON jobs (ended_at) WHERE ended_at IS NOT NULL;
 

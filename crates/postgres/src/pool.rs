@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Hook, HookError, Manager, PoolError, Runtime, Timeouts};
+use deadpool_postgres::{Hook, HookError, Manager, PoolError, QueueMode, Runtime, Timeouts};
 use tokio::time::Instant;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::NoTlsStream;
@@ -198,6 +198,8 @@ impl Pool {
         let manager = Manager::new(config.driver_config(), NoTls);
         let inner = deadpool_postgres::Pool::builder(manager)
             .max_size(config.connections_max)
+            // The one used last has its statements prepared and its caches warm; those that a busy moment opened rest.
+            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .pre_recycle(Hook::async_fn(|client, metrics| {
                 Box::pin(async move {

@@ -68,8 +68,9 @@ impl JobSort {
         matches!(self, Self::Oldest | Self::Newest)
     }
 
-    /// The statement: one text each, so that its plan uses the sort's index.
-    fn sql(self, after: bool) -> String {
+    /// The statement: one text each, so that its plan uses the index of its sort, or that of the
+    /// jobs which have not ended where no other is wanted.
+    fn sql(self, after: bool, open: bool) -> String {
         let (key, cast) = if self.by_time() {
             ("created_at", "timestamptz")
         } else {
@@ -84,12 +85,13 @@ impl JobSort {
         } else {
             String::new()
         };
+        let open = if open { "AND c.ended_at IS NULL" } else { "" };
         format!(
             "WITH page AS MATERIALIZED (
                  SELECT c.id, c.{key} AS sorted, c.spec_bytes FROM jobs c
                  WHERE c.owner = $1 AND ($2::text[] IS NULL OR c.state = ANY($2))
                    AND ($3::text IS NULL OR c.cluster = $3)
-                   AND ($4::text IS NULL OR strpos(lower(c.name), lower($4)) > 0) {after}
+                   AND ($4::text IS NULL OR strpos(lower(c.name), lower($4)) > 0) {open} {after}
                  ORDER BY c.{key} {order}, c.id {order} LIMIT $5::int8 + 1),
              placed AS (
                  SELECT id, row_number() OVER near AS place, sum(spec_bytes) OVER near AS bytes
@@ -116,6 +118,7 @@ impl Store {
             .map(|text| Cursor::decode(text, filter, sort))
             .transpose()?;
         let owner = caller.user.uuid();
+        let open = !filter.states.is_empty() && !filter.states.iter().any(|state| state.is_end());
         let states: Vec<_> = filter.states.iter().map(|state| state.as_str()).collect();
         let states = (!states.is_empty()).then_some(states);
         let cluster = filter.cluster.as_ref().map(ClusterName::as_str);
@@ -136,7 +139,7 @@ impl Store {
         let client = self.client().await?;
         let rows = client
             .named("jobs.list")
-            .query(&sort.sql(after.is_some()), &params)
+            .query(&sort.sql(after.is_some(), open), &params)
             .await?;
         let mut items = Vec::with_capacity(rows.len());
         for row in &rows {

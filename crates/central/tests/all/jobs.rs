@@ -6,6 +6,7 @@ use forebay_central::{Created, Error, JobFilter, JobSort, NewJob};
 use forebay_wire::{
     Code, JobId, JobState,
     api::{EventKind, Job, LogStream},
+    link::Observation,
 };
 
 use crate::world::{World, actor, at, released, saw, spec};
@@ -338,6 +339,35 @@ async fn page_two_is_page_two() {
         let refused = world.store.jobs(&ann, filter, sort, Some(&cursor), 5).await;
         assert!(matches!(refused, Err(Error::Cursor)));
     }
+}
+
+#[tokio::test]
+async fn open_jobs_are_found_among_many_that_have_ended() {
+    use JobState::{Queued, Rejected, Submitting};
+
+    let world = World::new().await;
+    let ann = world.user("ann").await;
+    let link = world.linked().await;
+    let ended = world.submit(&ann, "ended").await.id;
+    world.claim(&link, 1).await;
+    let message = "No such partition.".to_owned();
+    let refused = saw(ended, at(1), Observation::Refused { message });
+    world.report(&link, vec![refused]).await;
+    let taken = world.submit(&ann, "taken").await.id;
+    world.claim(&link, 1).await;
+    let queued = world.submit(&ann, "queued").await.id;
+    let listed = async |states: &[JobState]| {
+        let filter = JobFilter {
+            states: states.to_vec(),
+            ..JobFilter::default()
+        };
+        let jobs = all(&world, &ann, &filter, JobSort::Oldest, 50).await;
+        jobs.iter().map(|job| job.id).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&[Queued, Submitting]).await, [taken, queued]);
+    assert_eq!(listed(&[Queued]).await, [queued]);
+    assert_eq!(listed(&[Queued, Rejected]).await, [ended, queued]);
+    assert_eq!(listed(&[]).await, [ended, taken, queued]);
 }
 
 async fn all(
