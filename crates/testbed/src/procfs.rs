@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// The few fields of `/proc/<pid>/stat` that tell processes apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,19 @@ pub(crate) fn descendants(root: i32) -> Vec<Stat> {
             return found;
         }
     }
+}
+
+/// CPU time that a process and its children that have ended took, user's and system's.
+pub(crate) fn cpu(pid: i32) -> Option<Duration> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let ticks: u64 = text
+        .get(text.rfind(')')? + 1..)?
+        .split_ascii_whitespace()
+        .skip(11)
+        .take(4)
+        .map(|field| field.parse::<u64>().unwrap_or(0))
+        .sum();
+    Some(Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).ok()?)
 }
 
 /// Whether this very process lives: same pid, same start, not a zombie.

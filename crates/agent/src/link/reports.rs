@@ -1,15 +1,19 @@
 //! Sends what the site saw, in order, until it is acknowledged.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use forebay_wire::link::{REPORT_BYTES_MAX, REPORT_ITEMS_MAX, Reports, ReportsApplied, Session};
+use tokio::sync::watch;
 
 use super::{Link, LinkError};
 
 /// How often to look for reports without being told of one.
 const LOOK_ANYWAY: Duration = Duration::from_secs(10);
-/// What is written within so long goes together.
+/// What is written within so long of the one before goes together: of several reports of one job the
+/// central side then writes the outcome only.
 const GATHER: Duration = Duration::from_millis(25);
+/// However much is written, nothing waits longer.
+const GATHER_MAX: Duration = Duration::from_millis(150);
 /// What surrounds the items in a body.
 const ENVELOPE_BYTES: usize = 16 << 10;
 
@@ -27,9 +31,11 @@ impl Link {
                 .await?;
             let Some((from_seq, _)) = batch.first() else {
                 let _ = tokio::time::timeout(LOOK_ANYWAY, written.changed()).await;
-                tokio::time::sleep(GATHER).await;
+                gather(&mut written).await;
                 continue;
             };
+            // A full batch has others behind it.
+            let full = batch.len() == REPORT_ITEMS_MAX;
             let reports = Reports {
                 epoch: session.epoch,
                 from_seq: *from_seq,
@@ -40,6 +46,21 @@ impl Link {
                 .await?;
             acked = applied.acked_seq;
             self.0.store.forget_reports(acked).await?;
+            if !full {
+                gather(&mut written).await;
+            }
+        }
+    }
+}
+
+/// Waits until nothing has been written for a moment, within reason.
+async fn gather(written: &mut watch::Receiver<i64>) {
+    let until = Instant::now() + GATHER_MAX;
+    while Instant::now() < until {
+        written.mark_unchanged();
+        tokio::time::sleep(GATHER).await;
+        if !written.has_changed().unwrap_or(false) {
+            return;
         }
     }
 }

@@ -54,11 +54,8 @@ impl Maintainer {
                 }
                 // As the database has them: of a claim asked for again some may
                 // have been recovered by the link, and have ended since.
-                let mut taken = Ok(());
-                for job in jobs {
-                    taken = taken.and(self.take_up_stored(job.job).await.map(|_| ()));
-                }
-                if let Err(error) = taken {
+                let ids = jobs.iter().map(|job| job.job).collect();
+                if let Err(error) = self.take_up_all_stored(ids).await {
                     let error = forebay_service::logs::chain(&error);
                     tracing::warn!(error, "claimed jobs wait");
                     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -74,12 +71,13 @@ impl Maintainer {
     /// its way has left, so that jobs are taken in numbers and not one by one.
     fn free(&self) -> u32 {
         let limits = &self.0.parts.limits;
+        let under_way = self.under_way();
         let in_hand = lock(&self.0.in_hand).len();
         let watched = lock(&self.0.watched).len();
-        if in_hand > limits.unsubmitted_max / 2 {
+        if under_way > limits.unsubmitted_max / 2 {
             return 0;
         }
         let open = limits.open_max.saturating_sub(in_hand + watched);
-        u32::try_from(open.min(limits.unsubmitted_max - in_hand)).unwrap_or(u32::MAX)
+        u32::try_from(open.min(limits.unsubmitted_max - under_way)).unwrap_or(u32::MAX)
     }
 }

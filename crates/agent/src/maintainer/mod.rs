@@ -23,7 +23,10 @@ mod watch;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -40,6 +43,9 @@ use crate::{
     store::{Change, Store, StoreError},
     user_agents::UserAgents,
 };
+
+/// So many jobs may wait for room without keeping others from being claimed.
+const PARKED_MAX: usize = 1_000;
 
 /// How much of a cluster's work is in hand at once, and how often it is looked at.
 #[derive(Clone, Debug)]
@@ -100,6 +106,8 @@ struct Shared {
     watched: Mutex<HashMap<JobId, Tracked>>,
     /// Jobs on their way there.
     in_hand: Mutex<HashSet<JobId>>,
+    /// How many of those wait for room that only their owner's other jobs can make.
+    parked: AtomicUsize,
     /// Jobs that somebody wants cancelled, and when that was first heard.
     cancels: Mutex<HashMap<JobId, Instant>>,
     to_submit: mpsc::UnboundedSender<Tracked>,
@@ -134,6 +142,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 enum Wait {
     #[error("{0}")]
     Scheduler(String),
+    /// There is no room for this job, and there may be for others.
+    #[error("{0}")]
+    Full(String),
     #[error("the site database did not take it")]
     Store(#[source] StoreError),
 }
@@ -164,6 +175,7 @@ impl Maintainer {
             tasks: tasks.clone(),
             watched: Mutex::default(),
             in_hand: Mutex::default(),
+            parked: AtomicUsize::new(0),
             cancels: Mutex::default(),
             to_submit,
             to_release,
@@ -227,6 +239,12 @@ impl Maintainer {
         }
     }
 
+    /// Jobs that are moving towards the scheduler: in hand, and not parked.
+    fn under_way(&self) -> usize {
+        let parked = self.0.parked.load(Ordering::Relaxed).min(PARKED_MAX);
+        lock(&self.0.in_hand).len().saturating_sub(parked)
+    }
+
     /// Reads a job from the database and takes it up, unless it is in hand
     /// already or has ended. It is reserved first, so that it cannot pass
     /// through all hands and end between the reading and the taking up.
@@ -248,6 +266,26 @@ impl Maintainer {
                 Err(error)
             }
         }
+    }
+
+    /// [`Self::take_up_stored`] for many, with one look at the database.
+    async fn take_up_all_stored(&self, mut ids: Vec<JobId>) -> Result<(), StoreError> {
+        ids.retain(|id| self.reserve(*id));
+        let found = self.0.parts.store.tracked_jobs(&ids).await;
+        let (found, result) = match found {
+            Ok(found) => (found, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        let mut found: HashMap<JobId, Tracked> =
+            found.into_iter().map(|job| (job.job, job)).collect();
+        // In the order in which they were claimed: whose turn it is was decided there.
+        for id in ids {
+            match found.remove(&id) {
+                Some(job) => self.hand_on(job),
+                None => drop(lock(&self.0.in_hand).remove(&id)),
+            }
+        }
+        result
     }
 
     /// Puts a job in hand; not if it is in one.

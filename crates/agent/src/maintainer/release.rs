@@ -1,15 +1,16 @@
 //! Lets held copies start, many at once.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, panic::AssertUnwindSafe, time::Duration};
 
-use forebay_service::CancellationToken;
+use forebay_service::{Backoff, CancellationToken, Retry};
 use forebay_wire::{
     Timestamp,
     link::{Observation, Report},
 };
-use tokio::sync::mpsc;
+use futures_util::FutureExt;
+use tokio::{sync::mpsc, time::Instant};
 
-use super::{Maintainer, Wait, about, diff, submit::released};
+use super::{Maintainer, Wait, about, diff, lock, submit::released};
 use crate::{
     accounts::Account,
     integration::{Recall, Record, Release},
@@ -19,8 +20,9 @@ use crate::{
 
 /// Copies released by one call at most.
 const BATCH_MAX: usize = 200;
-/// Before a release without an answer is tried again.
-const RETRY: Duration = Duration::from_millis(500);
+/// While more jobs are on their way to the scheduler, a batch waits so long for them: each release is a
+/// program of its own, as dear as a submission.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// A job whose copy is held.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub(super) struct Held {
     /// A release may have reached the scheduler already, so that its absence
     /// no longer means that it never ran.
     maybe_released: bool,
+    retry: Retry,
 }
 
 impl Held {
@@ -36,13 +39,14 @@ impl Held {
         Self {
             job,
             maybe_released: false,
+            retry: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)).retry(),
         }
     }
 
     pub(super) fn maybe_released(job: Tracked) -> Self {
         Self {
-            job,
             maybe_released: true,
+            ..Self::new(job)
         }
     }
 }
@@ -59,24 +63,55 @@ impl Maintainer {
                 () = stop.cancelled() => return,
                 received = held.recv_many(&mut batch, BATCH_MAX) => if received == 0 { return },
             }
+            self.gather(held, &mut batch, &stop).await;
             let open = self.0.parts.store.keep_open();
-            let again = self.release_batch(std::mem::take(&mut batch)).await;
+            // Should it panic, the jobs are not lost with it.
+            let jobs: Vec<Tracked> = batch.iter().map(|held| held.job.clone()).collect();
+            let released = AssertUnwindSafe(self.release_batch(std::mem::take(&mut batch)));
+            let again = released.catch_unwind().await.unwrap_or_else(|_| {
+                tracing::error!("a release panicked; its jobs are taken up again");
+                jobs.into_iter()
+                    .filter(|job| lock(&self.0.in_hand).contains(&job.job))
+                    .map(Held::maybe_released)
+                    .collect()
+            });
             drop(open);
-            if !again.is_empty() {
-                // Those that wait do not hold up the others.
-                let this = self.clone();
-                let stop = stop.clone();
-                drop(self.0.tasks.spawn("release again", async move {
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        () = tokio::time::sleep(RETRY) => {}
-                    }
-                    for held in again {
-                        this.hand_to_release(held);
-                    }
-                }));
+            self.again(again, &stop);
+        }
+    }
+
+    /// Waits for those that will be held in a moment.
+    async fn gather(
+        &self,
+        held: &mut mpsc::UnboundedReceiver<Held>,
+        batch: &mut Vec<Held>,
+        stop: &CancellationToken,
+    ) {
+        let until = Instant::now() + GATHER;
+        while batch.len() < BATCH_MAX && self.under_way() > batch.len() {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep_until(until) => return,
+                received = held.recv_many(batch, BATCH_MAX) => if received == 0 { return },
             }
         }
+    }
+
+    /// Tries these again later, together. Those that wait do not hold up the others.
+    fn again(&self, mut batch: Vec<Held>, stop: &CancellationToken) {
+        let Some(pause) = batch.iter_mut().map(|held| held.retry.next_delay()).max() else {
+            return;
+        };
+        let (this, stop) = (self.clone(), stop.clone());
+        drop(self.0.tasks.spawn("release again", async move {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            for held in batch {
+                this.hand_to_release(held);
+            }
+        }));
     }
 
     /// Gives back those that must be tried again.

@@ -2,11 +2,14 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use forebay_service::{Backoff, CancellationToken};
+use forebay_service::{Backoff, CancellationToken, logs};
 use forebay_wire::{JobState, Timestamp, link::Observation};
 use futures_util::FutureExt;
 use sha2::{Digest, Sha256};
@@ -26,6 +29,9 @@ const FULL_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Before a submission that failed unforeseen is looked into again.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
 
+/// Jobs whose intents share a transaction.
+const INTENTS_MAX: usize = 32;
+
 /// What became of one step.
 enum Next {
     /// The scheduler has a held copy.
@@ -36,6 +42,30 @@ enum Next {
     Closed,
 }
 
+/// A job to be submitted.
+struct Upcoming {
+    job: Tracked,
+    /// Its intent is written, and nothing has been sent since: no copy of this
+    /// attempt can exist yet.
+    intended: bool,
+}
+
+/// Counts a job as parked for as long as it lives.
+struct Parked<'a>(&'a AtomicUsize);
+
+impl<'a> Parked<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Maintainer {
     pub(super) async fn submit(
         &self,
@@ -43,39 +73,112 @@ impl Maintainer {
         stop: CancellationToken,
     ) {
         let under_way = Arc::new(Semaphore::new(self.0.parts.limits.submissions_max));
+        let mut batch = Vec::new();
         loop {
-            let job = tokio::select! {
+            tokio::select! {
                 () = stop.cancelled() => return,
-                job = jobs.recv() => job,
-            };
-            let Some(job) = job else { return };
-            let this = self.clone();
-            let stop = stop.clone();
-            let under_way = Arc::clone(&under_way);
+                received = jobs.recv_many(&mut batch, INTENTS_MAX) => if received == 0 { return },
+            }
             // Runs to the end of its step also while the agent drains: what was
             // sent to the scheduler is then known, and written down.
             let open = self.0.parts.store.keep_open();
-            drop(self.0.tasks.spawn("submission", async move {
-                let _open = open;
-                let again = Tracked {
-                    // A copy may exist: it is looked for first.
-                    phase: Phase::Intent,
-                    ..job.clone()
-                };
-                let submitted = AssertUnwindSafe(this.submit_one(job, &under_way, &stop)).catch_unwind().await;
-                if submitted.is_err() {
-                    tracing::error!(job = %again.job, "a submission panicked; it is taken up again");
-                    tokio::time::sleep(AFTER_PANIC).await;
-                    this.hand_to_submit(again);
+            let upcoming = self.intend(std::mem::take(&mut batch)).await;
+            drop(open);
+            for upcoming in upcoming {
+                // Those behind are not written as intended long before their turn.
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = under_way.acquire() => {}
                 }
-            }));
+                self.spawn_submission(upcoming, &under_way, &stop);
+            }
         }
     }
 
-    async fn submit_one(&self, mut job: Tracked, under_way: &Semaphore, stop: &CancellationToken) {
+    fn spawn_submission(
+        &self,
+        upcoming: Upcoming,
+        under_way: &Arc<Semaphore>,
+        stop: &CancellationToken,
+    ) {
+        let (this, stop, under_way) = (self.clone(), stop.clone(), Arc::clone(under_way));
+        let open = self.0.parts.store.keep_open();
+        drop(self.0.tasks.spawn("submission", async move {
+            let _open = open;
+            let again = Tracked {
+                // A copy may exist: it is looked for first.
+                phase: Phase::Intent,
+                ..upcoming.job.clone()
+            };
+            let submitted = AssertUnwindSafe(this.submit_one(upcoming, &under_way, &stop));
+            if submitted.catch_unwind().await.is_err() {
+                tracing::error!(job = %again.job, "a submission panicked; it is taken up again");
+                tokio::time::sleep(AFTER_PANIC).await;
+                this.hand_to_submit(again);
+            }
+        }));
+    }
+
+    /// Writes the intents of new jobs in one transaction. Whatever is not plain sailing is left
+    /// to each job's own step, which does all of it again.
+    async fn intend(&self, jobs: Vec<Tracked>) -> Vec<Upcoming> {
+        let mut changes = Vec::new();
+        let mut upcoming = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let script = match job.phase {
+                Phase::Claimed if !self.cancel_wanted(job.job) => self.script_of(&job).ok(),
+                _ => None,
+            };
+            upcoming.push(match script {
+                Some(script) => {
+                    let (job, change) = intent(&job, &script);
+                    changes.push(change);
+                    Upcoming {
+                        job,
+                        intended: true,
+                    }
+                }
+                None => Upcoming {
+                    job,
+                    intended: false,
+                },
+            });
+        }
+        if let Err(error) = self.0.parts.store.write(changes).await {
+            tracing::warn!(
+                error = logs::chain(&error),
+                "intents are not written; each tries for itself"
+            );
+            for one in &mut upcoming {
+                // It may have been written all the same.
+                one.intended = false;
+            }
+        }
+        upcoming
+    }
+
+    /// What is handed over, or why the integration will not.
+    fn script_of(&self, job: &Tracked) -> Result<String, String> {
+        let integration = &self.0.parts.integration;
+        if let Some(lack) = integration.check(&job.spec).first() {
+            return Err(format!("{}: {}", lack.field, lack.message));
+        }
+        integration.script(&job.spec)
+    }
+
+    async fn submit_one(
+        &self,
+        upcoming: Upcoming,
+        under_way: &Semaphore,
+        stop: &CancellationToken,
+    ) {
         let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         let mut retry = backoff.retry();
         let mut full_since = None;
+        let Upcoming {
+            mut job,
+            mut intended,
+        } = upcoming;
         loop {
             // Held for one step only: jobs that wait must not hold up others.
             let permit = tokio::select! {
@@ -83,14 +186,21 @@ impl Maintainer {
                 permit = under_way.acquire() => permit,
             };
             let Ok(permit) = permit else { return };
-            let outcome = self.submit_step(&mut job, &mut full_since).await;
+            let outcome = self.submit_step(&mut job, intended, &mut full_since).await;
+            intended = false;
             drop(permit);
-            match outcome {
+            let wait = match outcome {
                 Ok(Next::Held) => return self.hand_to_release(Held::new(job)),
                 Ok(Next::Released) => return self.hand_to_watch([job]),
                 Ok(Next::Closed) => return,
-                Err(wait) => self.say_why(&mut job, &wait).await,
-            }
+                Err(wait) => wait,
+            };
+            self.say_why(&mut job, &wait).await;
+            let _parked = matches!(wait, Wait::Full(_)).then(|| {
+                let parked = Parked::new(&self.0.parked);
+                self.0.room.nudge();
+                parked
+            });
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(retry.next_delay()) => {}
@@ -102,7 +212,7 @@ impl Maintainer {
     async fn say_why(&self, job: &mut Tracked, wait: &Wait) {
         let error = forebay_service::logs::chain(wait);
         tracing::warn!(job = %job.job, error, "submission waits");
-        let Wait::Scheduler(message) = wait else {
+        let (Wait::Scheduler(message) | Wait::Full(message)) = wait else {
             return;
         };
         if job.told.reason.as_ref() == Some(message) {
@@ -119,6 +229,7 @@ impl Maintainer {
     async fn submit_step(
         &self,
         job: &mut Tracked,
+        intended: bool,
         full_since: &mut Option<Instant>,
     ) -> Result<Next, Wait> {
         let installation = self.installation().await;
@@ -128,6 +239,7 @@ impl Maintainer {
             Err(error) => return self.refuse(job, error.to_string()).await,
         };
         if job.phase == Phase::Intent
+            && !intended
             && let Some(next) = self.adopt(job, &account, installation).await?
         {
             return Ok(next);
@@ -140,31 +252,15 @@ impl Maintainer {
             let message = "The scheduler had no room for the job in a day. Submit it again later.";
             return self.refuse(job, message.to_owned()).await;
         }
-        let integration = &self.0.parts.integration;
-        let lacks = integration.check(&job.spec);
-        if let Some(first) = lacks.first() {
-            return self
-                .refuse(job, format!("{}: {}", first.field, first.message))
-                .await;
+        if !intended {
+            let script = match self.script_of(job) {
+                Ok(script) => script,
+                Err(message) => return self.refuse(job, message).await,
+            };
+            let (intended, change) = intent(job, &script);
+            self.0.parts.store.write(vec![change]).await?;
+            *job = intended;
         }
-        let script = match integration.script(&job.spec) {
-            Ok(script) => script,
-            Err(message) => return self.refuse(job, message).await,
-        };
-        let intended = Tracked {
-            phase: Phase::Intent,
-            attempt: job.attempt + 1,
-            copy: None,
-            ..job.clone()
-        };
-        let hash = Sha256::digest(script.as_bytes()).into();
-        self.0
-            .parts
-            .store
-            .write(vec![Change::intend(&intended, hash)])
-            .await?;
-        *job = intended;
-
         let submission = Submission {
             marker: Marker {
                 installation,
@@ -173,7 +269,7 @@ impl Maintainer {
             spec: &job.spec,
             account: &account,
         };
-        match integration.submit_held(submission).await {
+        match self.0.parts.integration.submit_held(submission).await {
             Ok(receipt) => {
                 let mut held = job.clone();
                 held.phase = Phase::Held;
@@ -185,7 +281,7 @@ impl Maintainer {
             Err(SubmitError::Refused(message)) => self.refuse(job, message).await,
             Err(SubmitError::Full(message)) => {
                 full_since.get_or_insert_with(Instant::now);
-                Err(Wait::Scheduler(message))
+                Err(Wait::Full(message))
             }
             Err(SubmitError::Away(message) | SubmitError::Unknown(message)) => {
                 Err(Wait::Scheduler(message))
@@ -294,6 +390,18 @@ impl Maintainer {
         self.close(job.clone(), vec![report]).await?;
         Ok(())
     }
+}
+
+/// The job's next attempt, and how it is written down.
+fn intent(job: &Tracked, script: &str) -> (Tracked, Change) {
+    let intended = Tracked {
+        phase: Phase::Intent,
+        attempt: job.attempt + 1,
+        copy: None,
+        ..job.clone()
+    };
+    let change = Change::intend(&intended, Sha256::digest(script.as_bytes()).into());
+    (intended, change)
 }
 
 /// The report that a job is the scheduler's to start.

@@ -6,7 +6,11 @@
 //! submissions write at the same moment shares one transaction, and so one
 //! flush to disk.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use forebay_postgres::{Pool, Transaction};
 use forebay_wire::{Timestamp, link::Report};
@@ -20,6 +24,11 @@ use crate::job::Tracked;
 
 /// Changes that share a transaction at most.
 const BATCH_MAX: usize = 1_000;
+/// Under load a batch waits so long for others to join it: a transaction costs more than what one job
+/// writes in it.
+const GATHER: Duration = Duration::from_millis(5);
+/// Two batches within so long are load; a lone change is written at once.
+const BUSY: Duration = Duration::from_millis(20);
 
 /// What is to be written of one job: its row, an attempt, and reports.
 #[derive(Clone, Debug)]
@@ -139,6 +148,7 @@ impl Journal {
     pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
         let mut entries = self.entries.lock().await;
         let mut batch = Vec::new();
+        let mut written: Option<Instant> = None;
         loop {
             tokio::select! {
                 biased;
@@ -149,7 +159,16 @@ impl Journal {
                 }
                 () = self.is_over(&stop) => return Ok(()),
             }
+            if written.is_some_and(|at| at.elapsed() < BUSY) {
+                tokio::time::sleep(GATHER).await;
+                while batch.len() < BATCH_MAX
+                    && let Ok(entry) = entries.try_recv()
+                {
+                    batch.push(entry);
+                }
+            }
             self.commit(std::mem::take(&mut batch)).await;
+            written = Some(Instant::now());
         }
     }
 

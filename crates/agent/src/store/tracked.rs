@@ -34,21 +34,26 @@ impl Store {
             )
             .await
             .map_err(StoreError::at("reading open jobs"))?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| match tracked(row) {
-                Ok(job) => Some(job),
-                Err(error) => {
-                    let job: Option<Uuid> = row.try_get(0).ok();
-                    tracing::error!(
-                        ?job,
-                        error,
-                        "a tracked job cannot be read; it is left alone"
-                    );
-                    None
-                }
-            })
-            .collect())
+        Ok(readable(&rows))
+    }
+
+    /// Those of these jobs that this site has or had, in no order.
+    pub async fn tracked_jobs(&self, jobs: &[JobId]) -> Result<Vec<Tracked>, StoreError> {
+        let ids: Vec<Uuid> = jobs.iter().map(|job| job.uuid()).collect();
+        let client = self
+            .pool
+            .get()
+            .await
+            .map_err(StoreError::at("connecting"))?;
+        let rows = client
+            .named("tracked_jobs.some")
+            .query(
+                &format!("SELECT {COLUMNS} FROM tracked_jobs WHERE job = ANY($1)"),
+                &[&ids],
+            )
+            .await
+            .map_err(StoreError::at("reading jobs"))?;
+        Ok(readable(&rows))
     }
 
     /// A job that this site has or had, also when it has ended.
@@ -111,6 +116,24 @@ impl Store {
         }
         Ok(pruned)
     }
+}
+
+/// Those rows that this version can read; the others are reported and left alone.
+fn readable(rows: &[Row]) -> Vec<Tracked> {
+    rows.iter()
+        .filter_map(|row| match tracked(row) {
+            Ok(job) => Some(job),
+            Err(error) => {
+                let job: Option<Uuid> = row.try_get(0).ok();
+                tracing::error!(
+                    ?job,
+                    error,
+                    "a tracked job cannot be read; it is left alone"
+                );
+                None
+            }
+        })
+        .collect()
 }
 
 fn tracked(row: &Row) -> Result<Tracked, String> {

@@ -93,8 +93,8 @@ async fn jobs_that_wait_for_room_do_not_hold_up_others() {
     need!(Postgres);
     let world = World::new().await;
     let agent = world.agent().await;
-    // More than may be submitted at once.
-    let full: Vec<_> = (0..10).map(|_| world.work(None)).collect();
+    // More than may be submitted at once, and more than may be on their way.
+    let full: Vec<_> = (0..150).map(|_| world.work(None)).collect();
     world.with(|model| model.full.extend(full.iter().map(|work| work.job)));
     let jobs: Vec<_> = full.iter().map(|work| work.job).collect();
     for work in full {
@@ -102,7 +102,7 @@ async fn jobs_that_wait_for_room_do_not_hold_up_others() {
     }
     world
         .model
-        .until("refused for room", |model| model.submitted >= 20)
+        .until("refused for room", |model| model.submitted >= 150)
         .await;
     let other = world.submit();
     world.ends(other, &["released 1", "succeeded"]).await;

@@ -58,7 +58,7 @@ pub(crate) struct State {
     pub(crate) reports: Vec<Report>,
     /// What a careful view-server would have refused.
     pub(crate) wrong: Vec<String>,
-    feeds: Vec<mpsc::UnboundedSender<Desired>>,
+    pub(crate) feeds: Vec<mpsc::UnboundedSender<Desired>>,
     ended: HashSet<JobId>,
 }
 

@@ -1,6 +1,7 @@
 //! `forebay-testbed bench`: figures that matter, each beside the same work done
 //! another way in the same run, so that a busy machine changes both.
 
+mod cpu;
 mod idle;
 mod report;
 mod submit;

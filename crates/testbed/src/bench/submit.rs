@@ -10,7 +10,7 @@ use forebay_http::Client;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{Failure, Report, report::say};
+use super::{Failure, Report, cpu::Used, report::say};
 use crate::{
     accounts::{self, Account},
     site::{CLUSTER, Options, Scheduler, Site},
@@ -46,7 +46,9 @@ pub(super) async fn run(report: &mut Report) -> Result<(), Failure> {
     by_api(&site, &user, 50).await?;
     say("measuring…");
     let before = by_sbatch(&slurm, &user, JOBS).await?;
+    let cpu = Used::now(&site, &slurm);
     let ours = by_api(&site, &user, JOBS).await?;
+    let cpu = Used::now(&site, &slurm).since(&cpu, JOBS);
     let after = by_sbatch(&slurm, &user, JOBS).await?;
     let plain = f64::midpoint(before, after);
 
@@ -58,6 +60,9 @@ pub(super) async fn run(report: &mut Report) -> Result<(), Failure> {
         ours,
         "jobs/s",
     );
+    for (part, ms) in cpu {
+        report.plain("submit", &format!("CPU of a job: {part}"), ms, "ms");
+    }
     report.at_least("submit", "by API / xargs", ours / plain, "ratio", RATIO_MIN);
     site.stop().await?;
     slurm.stop().await?;
@@ -112,7 +117,7 @@ async fn by_api(site: &Site, user: &Account, jobs: usize) -> Result<f64, Failure
         if began.elapsed() > PATIENCE {
             return Err("jobs are still queued".into());
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let took = began.elapsed();
     let refused: Value = client.get("/api/v1/jobs?state=rejected&limit=1").await?;

@@ -22,6 +22,8 @@ use crate::view::{View, told};
 const LOOK: Duration = Duration::from_secs(1);
 /// What is wanted within so long is read together: a busy queue rings often.
 const GATHER: Duration = Duration::from_millis(15);
+/// From one read to the next at least, however often the bell rings.
+const GAP: Duration = Duration::from_millis(60);
 /// How often the link is checked, and the site noted as heard.
 const CHECK: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(HEARTBEAT_S);
@@ -86,6 +88,7 @@ impl Feed {
             if self.said.elapsed() >= HEARTBEAT {
                 return Some(self.line(Want::Heartbeat));
             }
+            let read_at = Instant::now();
             match self.view.store().desired(&self.link.site, self.read).await {
                 Ok(page) => {
                     self.read = page.next;
@@ -97,7 +100,8 @@ impl Feed {
                             Again::Soon => tokio::time::sleep(GATHER).await,
                             Again::No => {
                                 self.bell.wait(LOOK).await;
-                                tokio::time::sleep(GATHER).await;
+                                let rest = GAP.saturating_sub(read_at.elapsed());
+                                tokio::time::sleep(rest.max(GATHER)).await;
                             }
                         }
                     }
