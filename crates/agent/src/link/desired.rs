@@ -56,7 +56,7 @@ impl Link {
         match want {
             Want::Heartbeat => {}
             Want::Work { cluster } => site.work_waits(&cluster),
-            Want::Cancel { job } => site.cancel(job),
+            Want::Cancel { job } => site.cancel(job).await?,
             Want::Resync => self.reconcile(session, site).await?,
         }
         Ok(())

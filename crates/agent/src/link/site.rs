@@ -60,10 +60,13 @@ impl Site {
     }
 
     /// Somebody wants a job cancelled. Which cluster has it is not said; only one does.
-    pub(super) fn cancel(&self, job: JobId) {
+    /// An error means that the wish was not heard: the link breaks off, and the next
+    /// one begins by asking for all wishes.
+    pub(super) async fn cancel(&self, job: JobId) -> Result<(), StoreError> {
         for maintainer in self.0.maintainers.values() {
             maintainer.want_cancelled(job);
         }
+        self.0.store.write(vec![Change::cancel_wanted(job)]).await
     }
 
     /// Takes up what the central side says is ours: jobs whose claim we never
@@ -77,6 +80,7 @@ impl Site {
             };
             if open.work.cancel_wanted {
                 maintainer.want_cancelled(job);
+                self.0.store.write(vec![Change::cancel_wanted(job)]).await?;
             }
             // Closed here: the report of its end is on its way.
             if maintainer.take_up_stored(job).await? == Stored::Unknown {

@@ -5,7 +5,10 @@ use std::time::Duration;
 use forebay_service::CancellationToken;
 
 use super::{Maintainer, lock};
-use crate::{job::Tracked, store::Change};
+use crate::{
+    job::Tracked,
+    store::{Change, StoreError},
+};
 
 /// How often to ask without being told of work: the desired feed may be late.
 const ASK_ANYWAY: Duration = Duration::from_secs(10);
@@ -45,7 +48,11 @@ impl Maintainer {
                 };
                 let jobs: Vec<Tracked> = claimed.jobs.into_iter().map(Tracked::claimed).collect();
                 let changes = jobs.iter().map(Change::track).collect();
-                if let Err(error) = self.0.parts.store.write(changes).await {
+                let kept = async {
+                    self.0.parts.store.write(changes).await?;
+                    self.keep_early_wishes(&jobs).await
+                };
+                if let Err(error) = kept.await {
                     // The same claim will be asked for again, and answered the same.
                     let error = forebay_service::logs::chain(&error);
                     tracing::warn!(error, "claimed jobs were not kept");
@@ -65,6 +72,13 @@ impl Maintainer {
                 more = claimed.more;
             }
         }
+    }
+
+    /// Wishes that came before their jobs were there found no row to be written into.
+    async fn keep_early_wishes(&self, jobs: &[Tracked]) -> Result<(), StoreError> {
+        let early = jobs.iter().filter(|job| self.cancel_wanted(job.job));
+        let wishes = early.map(|job| Change::cancel_wanted(job.job)).collect();
+        self.0.parts.store.write(wishes).await
     }
 
     /// How many more jobs may be taken now. Nothing until half of what is on

@@ -321,7 +321,8 @@ impl Maintainer {
     }
 
     /// Somebody wants this job cancelled. Jobs that are not in hand are
-    /// remembered too: the wish may come before the job.
+    /// remembered too: the wish may come before the job. Whoever heard it
+    /// writes it down as well, see [`Change::cancel_wanted`].
     pub fn want_cancelled(&self, job: JobId) {
         lock(&self.0.cancels)
             .entry(job)

@@ -13,7 +13,7 @@ use std::{
 };
 
 use forebay_postgres::{Pool, Transaction};
-use forebay_wire::{Timestamp, link::Report};
+use forebay_wire::{JobId, Timestamp, link::Report};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -35,6 +35,8 @@ const BUSY: Duration = Duration::from_millis(20);
 pub struct Change {
     job: Option<Row>,
     attempt: Option<Attempt>,
+    /// A job whose owner wants it cancelled.
+    cancel: Option<Uuid>,
     reports: Vec<Report>,
 }
 
@@ -61,8 +63,7 @@ impl Change {
                 tracked: job.clone(),
                 is_new: false,
             }),
-            attempt: None,
-            reports,
+            ..Self::report(reports)
         }
     }
 
@@ -73,8 +74,7 @@ impl Change {
                 tracked: job.clone(),
                 is_new: true,
             }),
-            attempt: None,
-            reports: Vec::new(),
+            ..Self::report(Vec::new())
         }
     }
 
@@ -96,7 +96,17 @@ impl Change {
         Self {
             job: None,
             attempt: None,
+            cancel: None,
             reports,
+        }
+    }
+
+    /// Its owner wants this job cancelled: for good, whatever is saved of it later.
+    /// Nothing of a job that is not tracked, or has ended.
+    pub fn cancel_wanted(job: JobId) -> Self {
+        Self {
+            cancel: Some(job.uuid()),
+            ..Self::report(Vec::new())
         }
     }
 }
@@ -223,6 +233,7 @@ impl Journal {
         lock::check(&transaction, self.holder).await?;
         insert(&transaction, changes.clone()).await?;
         update(&transaction, changes.clone()).await?;
+        cancels(&transaction, changes.clone()).await?;
         attempts(&transaction, changes.clone()).await?;
         let newest = reports(&transaction, changes).await?;
         transaction
@@ -322,7 +333,8 @@ async fn update(
         .execute(
             "UPDATE tracked_jobs AS t
              SET phase = n.phase, attempt = n.attempt, scheduler_id = n.scheduler_id,
-                 submitted_at = n.submitted_at, cancel_wanted = n.cancel_wanted, told = n.told,
+                 submitted_at = n.submitted_at, told = n.told,
+                 cancel_wanted = t.cancel_wanted OR n.cancel_wanted,
                  changed_at = now()
              FROM unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::timestamptz[],
                          $6::bool[], $7::jsonb[])
@@ -340,6 +352,26 @@ async fn update(
         )
         .await
         .map_err(StoreError::at("saving jobs"))?;
+    Ok(())
+}
+
+async fn cancels(
+    transaction: &Transaction<'_>,
+    changes: impl Iterator<Item = &Change>,
+) -> Result<(), StoreError> {
+    let jobs: Vec<Uuid> = changes.filter_map(|change| change.cancel).collect();
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    transaction
+        .named("tracked_jobs.cancel")
+        .execute(
+            "UPDATE tracked_jobs SET cancel_wanted = true
+             WHERE job = ANY($1) AND NOT cancel_wanted AND phase <> 'closed'",
+            &[&jobs],
+        )
+        .await
+        .map_err(StoreError::at("keeping wishes to cancel"))?;
     Ok(())
 }
 

@@ -192,6 +192,50 @@ async fn an_empty_site_database_recovers_what_runs() {
     world.end(agent).await;
 }
 
+/// What the view-server was told to be heard is done, also where it cannot say it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_that_was_heard_outlives_the_agent() {
+    need!(Postgres);
+    for phase in ["claimed", "intent"] {
+        let world = World::new().await;
+        world.with(|model| model.submits.push_back(Submit::Hangs { taken: false }));
+        let agent = world.agent().await;
+        let job = world.submit();
+        world
+            .model
+            .until("submitted", |model| model.submitted == 1)
+            .await;
+        world.cancel(job);
+        let heard = async || {
+            let row = agent.store.tracked_job(job).await.expect("read");
+            row.expect("kept").cancel_wanted
+        };
+        let began = std::time::Instant::now();
+        while !heard().await {
+            assert!(began.elapsed().as_secs() < 15, "the wish is not kept");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        agent.kill().await;
+        let as_was = format!("UPDATE tracked_jobs SET phase = '{phase}', attempt = 0");
+        sql(&world.database, &as_was).await;
+        world.view_server.state().away = true;
+        let agent = world.agent().await;
+        let began = std::time::Instant::now();
+        while agent.maintainer.has(job) {
+            assert!(began.elapsed().as_secs() < 15, "it goes on");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        world.view_server.state().away = false;
+        world.ends(job, &["cancelled"]).await;
+        assert_eq!(
+            (world.model.runs(job), world.model.state().submitted),
+            (0, 1),
+            "{phase}"
+        );
+        world.end(agent).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_sent_when_the_agent_ends_is_still_recorded() {
     need!(Postgres);

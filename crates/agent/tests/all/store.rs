@@ -302,6 +302,31 @@ async fn jobs_are_read_back_as_they_were() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wish_to_cancel_is_not_undone_by_those_who_have_not_heard_it() {
+    need!(Postgres);
+    let tasks = Tasks::new();
+    let store = open(&database().await, &tasks).await;
+    let (mut job, mut closed) = (claimed("alice"), claimed("alice"));
+    let track = [&job, &closed].map(Change::track);
+    // In one batch with the job itself, and of one that is not here.
+    let wishes = [job.job, JobId::new()].map(Change::cancel_wanted);
+    let both = track.into_iter().chain(wishes).collect();
+    store.write(both).await.expect("written");
+    job.phase = Phase::Intent;
+    store.save(&job, Vec::new()).await.expect("saved");
+    let found = store.tracked_job(job.job).await.expect("read");
+    let found = found.expect("kept");
+    assert_eq!((found.phase, found.cancel_wanted), (Phase::Intent, true));
+    closed.phase = Phase::Closed;
+    store.save(&closed, Vec::new()).await.expect("saved");
+    let late = vec![Change::cancel_wanted(closed.job)];
+    store.write(late).await.expect("written");
+    let found = store.tracked_job(closed.job).await.expect("read");
+    assert_eq!(found.map(|job| job.cancel_wanted), Some(false));
+    tasks.drain(Duration::from_secs(5)).await.expect("it ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn reports_are_read_in_bounded_pages() {
     need!(Postgres);
     let tasks = Tasks::new();
