@@ -139,15 +139,29 @@ impl Suite<'_> {
             (record.uid, record.marker),
             (self.account.uid, Some(marker))
         );
+        self.outputs_are_known(marker, spec, &receipt).await;
         self.release(&receipt).await;
         self.until(&self.interest(marker, &receipt), "ended", Record::has_ended)
             .await;
+        self.outputs_are_known(marker, spec, &receipt).await;
         let found = self
             .integration
             .find(self.account, marker)
             .await
             .expect("it answers");
         assert_eq!(found, [], "what has ended is no copy to adopt");
+    }
+
+    /// As the receipt has them, for a copy whose receipt was lost.
+    async fn outputs_are_known(&self, marker: Marker, spec: &JobSpec, receipt: &Receipt) {
+        let submission = Submission {
+            marker,
+            spec,
+            account: self.account,
+        };
+        let outputs = self.integration.outputs(submission, &receipt.copy).await;
+        let expected = (receipt.stdout_path.clone(), receipt.stderr_path.clone());
+        assert_eq!(outputs, expected);
     }
 
     async fn ends_are_told_apart(&self, spec: &impl Fn(&[&str]) -> JobSpec) {

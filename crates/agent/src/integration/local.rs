@@ -150,20 +150,15 @@ impl Integration for Local {
         &self,
         submission: Submission<'_>,
         _copy: &Copy,
-    ) -> Result<(Option<String>, Option<String>), Unavailable> {
+    ) -> (Option<String>, Option<String>) {
         let Submission {
             marker,
             spec,
             account,
         } = submission;
-        let script = script(spec).map_err(Unavailable::new)?;
-        let prepared = self
-            .user_agents
-            .prepare(account, marker.job, script)
-            .await
-            .map_err(unavailable)?;
+        let prepared = self.user_agents.place(account, marker.job);
         let (_, stdout, stderr) = places(spec, &prepared);
-        Ok((Some(stdout), Some(stderr)))
+        (Some(stdout), Some(stderr))
     }
 
     /// From here on a job is watched, and the next look starts it if a slot is free.
@@ -333,5 +328,56 @@ fn record(job: &LocalJob, uid: u32) -> Record {
             started_at,
             nodes: None,
         }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The home may hang, and with it whatever the owner's user-agent is asked.
+    #[tokio::test]
+    async fn where_outputs_are_is_told_without_asking_anybody() {
+        let nowhere = std::path::PathBuf::from("/nonexistent");
+        let user_agents = UserAgents::new(crate::user_agents::Config {
+            program: nowhere.clone(),
+            run_dir: nowhere,
+            environment: "test".into(),
+            bin_dir: None,
+            slurm_conf: None,
+            log_dir: None,
+            end_with_agent: true,
+        });
+        let local = Local::new(user_agents, 1);
+        let account = Account {
+            uid: 1_000,
+            gid: 1_000,
+            name: "alice".into(),
+            home: "/home/alice".into(),
+        };
+        let spec =
+            serde_json::json!({"cluster": "hpc", "command": ["true"], "output": {"stderr": "err"}});
+        let spec = serde_json::from_value(spec).expect("a spec");
+        let marker = Marker {
+            installation: uuid::Uuid::from_u128(7),
+            job: forebay_wire::JobId::new(),
+        };
+        let copy = Copy {
+            scheduler_id: marker.job.to_string(),
+            submitted_at: Timestamp::now(),
+        };
+        let submission = Submission {
+            marker,
+            spec: &spec,
+            account: &account,
+        };
+        let stdout = format!(
+            "/home/alice/.local/state/forebay/test/jobs/{}/stdout",
+            marker.job
+        );
+        assert_eq!(
+            local.outputs(submission, &copy).await,
+            (Some(stdout), Some("/home/alice/err".into()))
+        );
     }
 }

@@ -175,11 +175,12 @@ pub trait Integration: Send + Sync + fmt::Debug + 'static {
     async fn submit_held(&self, submission: Submission<'_>) -> Result<Receipt, SubmitError>;
 
     /// The files of an adopted copy's outputs, standard output first: its receipt was lost.
+    /// The job does not wait for them: `None` where they cannot be told, and soon.
     async fn outputs(
         &self,
         submission: Submission<'_>,
         copy: &Copy,
-    ) -> Result<(Option<String>, Option<String>), Unavailable>;
+    ) -> (Option<String>, Option<String>);
 
     /// Lets held copies of one account start. One answer for each id, in order.
     async fn release(&self, account: &Account, ids: &[String]) -> Vec<Release>;

@@ -26,6 +26,8 @@ use crate::{
 /// How long a scheduler may be without room before the job is given up. One
 /// that is away is waited for without end: the owner can cancel.
 const FULL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How long an adopted copy waits to learn where its outputs are.
+const OUTPUTS_MAX: Duration = Duration::from_secs(8);
 /// Before a submission that failed unforeseen is looked into again.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
 
@@ -356,8 +358,10 @@ impl Maintainer {
             spec: &job.spec,
             account,
         };
-        let outputs = integration.outputs(submission, &kept.copy).await?;
-        (held.told.stdout_path, held.told.stderr_path) = outputs;
+        let outputs = integration.outputs(submission, &kept.copy);
+        // A job without its logs is better than one that never starts.
+        let outputs = tokio::time::timeout(OUTPUTS_MAX, outputs).await;
+        (held.told.stdout_path, held.told.stderr_path) = outputs.unwrap_or_default();
         if kept.is_held() {
             let stays_held = integration.stays_held(&job.spec);
             return self.keep_held(job, held, stays_held).await.map(Some);

@@ -9,12 +9,14 @@ mod start;
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 pub use calls::{CallError, Chunk};
 pub use runner::UserRunner;
+
+use forebay_wire::{JobId, ipc::Prepared};
 
 use crate::accounts::Account;
 
@@ -61,6 +63,22 @@ impl UserAgents {
             config,
             slots: Mutex::default(),
         }))
+    }
+
+    /// Where a user-agent puts a job's files, without asking it: what `prepare` answers, as the
+    /// user-agent's own `place.rs` has it.
+    pub fn place(&self, account: &Account, job: JobId) -> Prepared {
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let directory = Path::new(&account.home)
+            .join(".local/state/forebay")
+            .join(&self.0.config.environment)
+            .join("jobs")
+            .join(job.to_string());
+        Prepared {
+            home: account.home.clone(),
+            script: text(directory.join("script")),
+            directory: text(directory),
+        }
     }
 
     fn slot(&self, uid: u32) -> Arc<tokio::sync::Mutex<Slot>> {

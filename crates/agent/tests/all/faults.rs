@@ -51,6 +51,24 @@ async fn a_copy_whose_answer_was_lost_is_adopted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_adopted_copy_does_not_wait_for_its_logs() {
+    need!(Postgres);
+    let world = World::new().await;
+    world.with(|model| {
+        model.outputs_hang = true;
+        model.submits.push_back(Submit::AnswerLost);
+    });
+    let agent = world.agent().await;
+    let job = world.submit();
+    world.ends(job, &["released 1", "succeeded"]).await;
+    assert_eq!(
+        (world.model.runs(job), world.model.state().submitted),
+        (1, 1)
+    );
+    world.end(agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_arrives_late_never_runs() {
     need!(Postgres);
     let world = World::new().await;

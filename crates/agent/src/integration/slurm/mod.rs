@@ -30,6 +30,8 @@ use crate::{
     user_agents::{CallError, UserAgents, UserRunner},
 };
 
+/// How long Slurm is asked for the files of a job's outputs: what is known without it will do.
+const OUTPUTS_MAX: Duration = Duration::from_secs(5);
 /// Up to so many jobs are asked for by id; beyond, all that are open are listed.
 const BY_ID_MAX: usize = 200;
 /// What `squeue` calls open.
@@ -195,23 +197,24 @@ impl Integration for Slurm {
         &self,
         submission: Submission<'_>,
         copy: &Copy,
-    ) -> Result<(Option<String>, Option<String>), Unavailable> {
+    ) -> (Option<String>, Option<String>) {
         let Submission {
             marker,
             spec,
             account,
         } = submission;
-        let text = script(spec).map_err(Unavailable::new)?;
-        let prepared = self
-            .user_agents
-            .prepare(account, marker.job, text.clone())
-            .await
-            .map_err(|error| Unavailable::new(forebay_service::logs::chain(&error)))?;
-        let request = request::of(spec, &text, marker, &prepared).map_err(Unavailable::new)?;
-        let Ok(id) = copy.scheduler_id.parse() else {
-            return Ok((request.stdout, request.stderr));
+        let Ok(text) = script(spec) else {
+            return (None, None);
         };
-        Ok(output_files(&self.of(account), request, &id).await)
+        let place = self.user_agents.place(account, marker.job);
+        let Ok(request) = request::of(spec, &text, marker, &place) else {
+            return (None, None);
+        };
+        let Ok(id) = copy.scheduler_id.parse() else {
+            return (request.stdout, request.stderr);
+        };
+        // Asked as ourselves: the owner's user-agent, or home, may hang.
+        output_files(&self.watch, request, &id).await
     }
 
     async fn release(&self, account: &Account, ids_: &[String]) -> Vec<Release> {
@@ -340,7 +343,7 @@ async fn output_files(
     let (mut stdout, mut stderr) = (request.stdout, request.stderr);
     if request.own_output
         && !request.is_array
-        && let Ok(Some(detail)) = slurm.job(id).await
+        && let Ok(Ok(Some(detail))) = tokio::time::timeout(OUTPUTS_MAX, slurm.job(id)).await
     {
         let said = |path: String| Some(path).filter(|path| !path.is_empty());
         stdout = said(detail.job.stdout).or(stdout);
