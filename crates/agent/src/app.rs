@@ -58,6 +58,11 @@ async fn start(service: Service, config: Config) -> Result<(), Failure> {
     ))?;
     crate::store::hold_site(&pool, &tasks).await?;
     let (store, journal) = Store::open(pool).await?;
+    service.metrics.register(
+        "agent_reports_unreadable",
+        "Reports in the site database that this version cannot read; each was skipped",
+        store.unreadable_reports(),
+    );
     tasks.supervise("journal", Backoff::default(), move |stop| {
         journal.clone().run(stop)
     });

@@ -228,6 +228,20 @@ pub enum Report {
     },
 }
 
+impl Report {
+    /// Says nothing, to every central side there is: it is about a job that nobody has. Stands for
+    /// a report that the site cannot read any more, since numbers have no gap.
+    pub const fn nothing() -> Self {
+        Self::LogTail {
+            job: JobId::from_uuid(Uuid::nil()),
+            stream: crate::api::LogStream::Stdout,
+            task: None,
+            offset: 0,
+            text: String::new(),
+        }
+    }
+}
+
 /// What the site saw of a job. What state follows is the central side's to decide.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

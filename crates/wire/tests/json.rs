@@ -456,6 +456,7 @@ fn link_reports() {
                 offset: 0,
                 text: "done\n".into(),
             },
+            link::Report::nothing(),
         ],
     };
     frozen!("link_reports", reports);

@@ -36,6 +36,8 @@ impl Link {
             };
             // A full batch has others behind it.
             let full = batch.len() == REPORT_ITEMS_MAX;
+            let last_seq = batch.last().map_or(*from_seq, |(seq, _)| *seq);
+            self.0.store.sending_reports(last_seq).await?;
             let reports = Reports {
                 epoch: session.epoch,
                 from_seq: *from_seq,

@@ -112,11 +112,11 @@ struct Shared {
     cancels: Mutex<HashMap<JobId, Instant>>,
     to_submit: mpsc::UnboundedSender<Tracked>,
     to_release: mpsc::UnboundedSender<release::Held>,
-    to_tails: mpsc::UnboundedSender<Tracked>,
     work: Nudge,
     room: Nudge,
     look: Nudge,
     cancel: Nudge,
+    tail: Nudge,
     /// Whether the scheduler answers; in words why not.
     silent: channel::Sender<Option<String>>,
 }
@@ -169,7 +169,6 @@ impl Maintainer {
         // and `open_max` bound.
         let (to_submit, submissions) = mpsc::unbounded_channel();
         let (to_release, releases) = mpsc::unbounded_channel();
-        let (to_tails, tails) = mpsc::unbounded_channel();
         let maintainer = Self(Arc::new(Shared {
             parts,
             tasks: tasks.clone(),
@@ -179,17 +178,17 @@ impl Maintainer {
             cancels: Mutex::default(),
             to_submit,
             to_release,
-            to_tails,
             work: Nudge::new(),
             room: Nudge::new(),
             look: Nudge::new(),
             cancel: Nudge::new(),
+            tail: Nudge::new(),
             silent: channel::Sender::new(None),
         }));
         for job in jobs {
             maintainer.take_up(job);
         }
-        maintainer.spawn(submissions, releases, tails);
+        maintainer.spawn(submissions, releases);
         maintainer
     }
 
@@ -197,17 +196,14 @@ impl Maintainer {
         &self,
         submissions: mpsc::UnboundedReceiver<Tracked>,
         releases: mpsc::UnboundedReceiver<release::Held>,
-        tails: mpsc::UnboundedReceiver<Tracked>,
     ) {
         let tasks = &self.0.tasks;
         let name = |task: &str| format!("{}.{task}", self.0.parts.cluster);
         let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
-        let shared = |receiver| Arc::new(tokio::sync::Mutex::new(receiver));
-        let (submissions, releases, tails) = (
+        let (submissions, releases) = (
             Arc::new(tokio::sync::Mutex::new(submissions)),
-            shared(releases),
-            Arc::new(tokio::sync::Mutex::new(tails)),
+            Arc::new(tokio::sync::Mutex::new(releases)),
         );
         macro_rules! supervise {
             ($task:literal, $method:ident $(, $receiver:ident)?) => {{
@@ -227,7 +223,7 @@ impl Maintainer {
         supervise!("release", release, releases);
         supervise!("watch", watch);
         supervise!("cancel", cancel);
-        supervise!("tails", tails, tails);
+        supervise!("tails", tails);
         supervise!("status", status);
     }
 
@@ -386,6 +382,20 @@ impl Maintainer {
         }
         self.look();
         self.0.room.nudge();
+    }
+
+    /// The same of a job that may have printed something.
+    async fn close_with_log(
+        &self,
+        mut job: Tracked,
+        reports: Vec<Report>,
+    ) -> Result<(), StoreError> {
+        job.phase = Phase::Closed;
+        let ended = Change::end(&job, reports);
+        self.0.parts.store.write(vec![ended]).await?;
+        self.let_go(job.job);
+        self.0.tail.nudge();
+        Ok(())
     }
 
     /// The job has ended: writes its last reports and lets go of it.

@@ -281,9 +281,10 @@ impl Maintainer {
             }
             reports.extend(step.reports);
             job.told = step.told;
-            self.close(job.clone(), reports).await?;
             if record.has_started() {
-                let _ = self.0.to_tails.send(job);
+                self.close_with_log(job, reports).await?;
+            } else {
+                self.close(job, reports).await?;
             }
             return Ok(());
         }

@@ -132,8 +132,10 @@ impl Maintainer {
             job.told = step.told;
             if step.ended {
                 job.phase = Phase::Closed;
+                changes.push(Change::end(&job, step.reports));
+            } else {
+                changes.push(Change::save(&job, step.reports));
             }
-            changes.push(Change::save(&job, step.reports));
             kept.push(job);
         }
         if let Err(error) = self.0.parts.store.write(changes).await {
@@ -147,7 +149,7 @@ impl Maintainer {
         for job in kept {
             if job.phase == Phase::Closed {
                 self.let_go(job.job);
-                let _ = self.0.to_tails.send(job);
+                self.0.tail.nudge();
             } else {
                 lock(&self.0.watched).insert(job.job, job);
             }

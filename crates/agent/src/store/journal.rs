@@ -37,6 +37,8 @@ pub struct Change {
     attempt: Option<Attempt>,
     /// A job whose owner wants it cancelled.
     cancel: Option<Uuid>,
+    /// A job whose log's end is not wanted any more.
+    tail: Option<Uuid>,
     reports: Vec<Report>,
 }
 
@@ -53,6 +55,8 @@ struct Attempt {
 struct Row {
     tracked: Tracked,
     is_new: bool,
+    /// Its log ended with it, and the end is to be fetched.
+    wants_tail: bool,
 }
 
 impl Change {
@@ -62,7 +66,25 @@ impl Change {
             job: Some(Row {
                 tracked: job.clone(),
                 is_new: false,
+                wants_tail: false,
             }),
+            ..Self::report(reports)
+        }
+    }
+
+    /// The same of a job that has ended, the end of whose log is to be fetched.
+    pub fn end(job: &Tracked, reports: Vec<Report>) -> Self {
+        let mut change = Self::save(job, reports);
+        if let Some(row) = &mut change.job {
+            row.wants_tail = true;
+        }
+        change
+    }
+
+    /// The end of this job's log, as far as there is one; it is wanted no more.
+    pub fn tail(job: JobId, reports: Vec<Report>) -> Self {
+        Self {
+            tail: Some(job.uuid()),
             ..Self::report(reports)
         }
     }
@@ -73,6 +95,7 @@ impl Change {
             job: Some(Row {
                 tracked: job.clone(),
                 is_new: true,
+                wants_tail: false,
             }),
             ..Self::report(Vec::new())
         }
@@ -97,6 +120,7 @@ impl Change {
             job: None,
             attempt: None,
             cancel: None,
+            tail: None,
             reports,
         }
     }
@@ -234,6 +258,7 @@ impl Journal {
         insert(&transaction, changes.clone()).await?;
         update(&transaction, changes.clone()).await?;
         cancels(&transaction, changes.clone()).await?;
+        tails(&transaction, changes.clone()).await?;
         attempts(&transaction, changes.clone()).await?;
         let newest = reports(&transaction, changes).await?;
         transaction
@@ -352,6 +377,33 @@ async fn update(
         )
         .await
         .map_err(StoreError::at("saving jobs"))?;
+    Ok(())
+}
+
+/// Marks the jobs that ended with a log, and takes the mark from those whose log's end is kept.
+async fn tails(
+    transaction: &Transaction<'_>,
+    changes: impl Iterator<Item = &Change> + Clone,
+) -> Result<(), StoreError> {
+    let wanted: Vec<Uuid> = changes
+        .clone()
+        .filter_map(|change| change.job.as_ref())
+        .filter(|row| row.wants_tail)
+        .map(|row| row.tracked.job.uuid())
+        .collect();
+    let kept: Vec<Uuid> = changes.filter_map(|change| change.tail).collect();
+    if wanted.is_empty() && kept.is_empty() {
+        return Ok(());
+    }
+    transaction
+        .named("tracked_jobs.tails")
+        .execute(
+            "UPDATE tracked_jobs SET tail_due = CASE WHEN job = ANY($1) THEN now() END
+             WHERE job = ANY($1::uuid[] || $2::uuid[])",
+            &[&wanted, &kept],
+        )
+        .await
+        .map_err(StoreError::at("marking logs' ends"))?;
     Ok(())
 }
 

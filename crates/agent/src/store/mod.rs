@@ -3,6 +3,7 @@
 mod journal;
 mod lock;
 mod outbound;
+mod tails;
 mod tracked;
 
 use std::sync::Arc;
@@ -17,7 +18,13 @@ pub use lock::hold_site;
 
 use crate::job::Tracked;
 
-const MIGRATIONS: &[(&str, &str)] = &[("V1__site", include_str!("migrations/V1__site.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("V1__site", include_str!("migrations/V1__site.sql")),
+    (
+        "V2__link_and_tails",
+        include_str!("migrations/V2__link_and_tails.sql"),
+    ),
+];
 
 /// What the site database could not do.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +101,7 @@ pub struct Store {
     written: Arc<watch::Sender<i64>>,
     /// Those who will write although the agent is ending.
     writers: TaskTracker,
+    unreadable: Arc<outbound::Unreadable>,
 }
 
 impl Store {
@@ -112,6 +120,7 @@ impl Store {
             journal,
             written: Arc::clone(&written),
             writers: TaskTracker::new(),
+            unreadable: Arc::default(),
         };
         let journal = Journal::new(pool, holder, entries, written, store.writers.clone());
         Ok((store, journal))

@@ -1,10 +1,35 @@
 //! Reports on their way to the central side, and the installation they go to.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use forebay_service::metrics::Counter;
 use forebay_wire::link::Report;
+use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
+
+/// Characters of an unreadable report that are logged: it is the last that is heard of it.
+const SHOWN_MAX: usize = 2_000;
+
+/// Reports that this version cannot read.
+#[derive(Debug, Default)]
+pub(super) struct Unreadable {
+    count: Counter,
+    /// The newest that was counted: a page is read again when it could not be sent.
+    newest: AtomicI64,
+}
+
+impl Unreadable {
+    fn note(&self, seq: i64, item: &Value, error: &serde_json::Error) {
+        if self.newest.fetch_max(seq, Ordering::Relaxed) < seq {
+            self.count.inc();
+            let item: String = item.to_string().chars().take(SHOWN_MAX).collect();
+            tracing::error!(seq, item, %error, "a report cannot be read and is skipped");
+        }
+    }
+}
 
 impl Store {
     /// The reports after `seq`, in order, without gaps: at most `items_max`
@@ -38,16 +63,45 @@ impl Store {
             .map_err(StoreError::at("reading reports"))?;
         rows.iter()
             .map(|row| {
-                let unreadable = |source| StoreError::Row {
+                let row_error = |source: forebay_postgres::tokio_postgres::Error| StoreError::Row {
                     what: "report",
-                    source,
+                    source: source.into(),
                 };
-                let seq: i64 = row.try_get(0).map_err(|e| unreadable(e.into()))?;
-                let item: Value = row.try_get(1).map_err(|e| unreadable(e.into()))?;
-                let report = serde_json::from_value(item).map_err(|e| unreadable(e.into()))?;
+                let seq: i64 = row.try_get(0).map_err(row_error)?;
+                let item: Value = row.try_get(1).map_err(row_error)?;
+                let report = Report::deserialize(&item).unwrap_or_else(|error| {
+                    self.unreadable.note(seq, &item, &error);
+                    // In its place, since numbers must have no gap.
+                    Report::nothing()
+                });
                 Ok((seq, report))
             })
             .collect()
+    }
+
+    /// Counts reports that were skipped because this version cannot read them.
+    pub fn unreadable_reports(&self) -> Counter {
+        self.unreadable.count.clone()
+    }
+
+    /// Reports up to this one are about to be sent.
+    pub async fn sending_reports(&self, seq: i64) -> Result<(), StoreError> {
+        let client = self
+            .pool
+            .get()
+            .await
+            .map_err(StoreError::at("connecting"))?;
+        // Need not be on disk at once: should it be lost, some reports are sent twice.
+        client
+            .named("link.sending")
+            .execute(
+                "WITH soon AS (SELECT set_config('synchronous_commit', 'off', true))
+                 UPDATE link SET sent_seq = greatest(sent_seq, $1) FROM soon",
+                &[&seq],
+            )
+            .await
+            .map_err(StoreError::at("noting what is sent"))?;
+        Ok(())
     }
 
     /// Forgets what the central side has applied.
@@ -65,22 +119,64 @@ impl Store {
         Ok(())
     }
 
-    /// Numbers reports from behind `acked_seq`, should this database be
-    /// younger than what the central side has applied.
+    /// Settles the numbers of reports at the start of a link. Where the central side has applied
+    /// more than this database ever sent, the database is an older copy of the one that sent it:
+    /// what waits here is new, and is numbered anew from behind `acked_seq`.
     pub async fn continue_after(&self, acked_seq: i64) -> Result<(), StoreError> {
-        let client = self
+        let failed = || StoreError::at("numbering reports");
+        let mut client = self
             .pool
             .get()
             .await
             .map_err(StoreError::at("connecting"))?;
-        client
-            .named("outbound.continue")
-            .execute(
-                "UPDATE site SET outbound_seq = $1 WHERE outbound_seq < $1",
-                &[&acked_seq],
+        let transaction = client.transaction().await.map_err(failed())?;
+        // The journal numbers reports under the same lock.
+        let row = transaction
+            .named("outbound.numbers")
+            .query_one(
+                "SELECT least(link.sent_seq, site.outbound_seq) FROM site, link FOR UPDATE",
+                &[],
             )
             .await
-            .map_err(StoreError::at("numbering reports"))?;
+            .map_err(failed())?;
+        let sent_seq: i64 = row.try_get(0).map_err(|source| StoreError::Row {
+            what: "report number",
+            source: source.into(),
+        })?;
+        if acked_seq <= sent_seq {
+            return Ok(());
+        }
+        let behind = acked_seq - sent_seq;
+        // By way of negative numbers, so that none meets one that has not moved yet.
+        transaction
+            .named("outbound.take_out")
+            .execute(
+                "UPDATE outbound SET seq = -(seq + $1) WHERE seq > $2",
+                &[&behind, &sent_seq],
+            )
+            .await
+            .map_err(failed())?;
+        let moved = transaction
+            .named("outbound.put_back")
+            .execute("UPDATE outbound SET seq = -seq WHERE seq < 0", &[])
+            .await
+            .map_err(failed())?;
+        transaction
+            .named("outbound.continue")
+            .execute(
+                "WITH numbers AS (UPDATE site SET outbound_seq = outbound_seq + $1)
+                 UPDATE link SET sent_seq = $2",
+                &[&behind, &acked_seq],
+            )
+            .await
+            .map_err(failed())?;
+        transaction.commit().await.map_err(failed())?;
+        tracing::warn!(
+            acked_seq,
+            sent_seq,
+            moved,
+            "this site database is older than what the central side knows; reports are numbered anew"
+        );
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Store, StoreError};
 use crate::job::{Copy, Tracked};
 
-const COLUMNS: &str = "job, cluster, owner, identity, spec, phase, attempt, scheduler_id, \
+pub(super) const COLUMNS: &str = "job, cluster, owner, identity, spec, phase, attempt, scheduler_id, \
                        submitted_at, cancel_wanted, told";
 
 /// Rows deleted in one statement, so that retention holds no lock for long.
@@ -136,7 +136,7 @@ fn readable(rows: &[Row]) -> Vec<Tracked> {
         .collect()
 }
 
-fn tracked(row: &Row) -> Result<Tracked, String> {
+pub(super) fn tracked(row: &Row) -> Result<Tracked, String> {
     fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
         row: &'a Row,
         name: &str,

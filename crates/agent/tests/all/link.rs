@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use forebay_testbed::need;
-use forebay_wire::{Code, JobState, link::Want};
+use forebay_wire::{
+    Code, JobId, JobState, Timestamp,
+    link::{Observation, Report, Want},
+};
+use serde_json::json;
 
-use crate::world::World;
+use crate::{database::sql, world::World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_whose_answer_was_lost_is_repeated_and_runs_once() {
@@ -96,6 +100,85 @@ async fn a_site_goes_on_without_the_view_server_and_tells_later() {
         "{story:?}"
     );
     world.end(agent).await;
+}
+
+/// Whatever wrote it, a report that cannot be read stops no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_report_is_skipped_and_counted() {
+    need!(Postgres);
+    let world = World::new().await;
+    world.view_server.state().reports_hang = true;
+    let agent = world.agent().await;
+    let job = world.submit();
+    let ended = async {
+        while agent.maintainer.has(job) || world.model.runs(job) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), ended)
+        .await
+        .expect("it ends");
+    let dragons = "UPDATE outbound SET item = '{\"about\": \"dragons\"}'
+                   WHERE item->>'about' = 'cluster'";
+    sql(&world.database, dragons).await;
+    agent.kill().await;
+    world.view_server.state().reports_hang = false;
+    let agent = world.agent().await;
+    world.ends(job, &["released 1", "succeeded"]).await;
+    let count = agent.store.unreadable_reports().get();
+    assert!(count >= 1, "{count}");
+    let reports = world.view_server.state().reports.clone();
+    let nothing = reports
+        .iter()
+        .filter(|report| **report == Report::nothing());
+    assert_eq!(u64::try_from(nothing.count()).expect("few"), count);
+    world.end(agent).await;
+}
+
+/// The site's database was restored from a backup: it has sent less than was applied, and what it
+/// wrote since must not be taken for what was sent before.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_site_database_loses_none_of_its_new_reports() {
+    need!(Postgres);
+    // With fewer and with more new reports than were sent after the backup.
+    for new in [1, 20] {
+        let world = World::new().await;
+        let agent = world.agent().await;
+        for _ in 0..3 {
+            let job = world.submit();
+            world.view_server.until_ended(job).await;
+        }
+        agent.stop().await;
+        let applied = world.view_server.state().reports.len();
+        assert!(applied >= 6, "{applied}");
+        let report = json!(Report::Job {
+            job: JobId::new(),
+            at: Timestamp::now(),
+            run: 0,
+            saw: Observation::Waiting {
+                reason: "new".into()
+            },
+        });
+        let restored = format!(
+            "DELETE FROM outbound;
+             INSERT INTO outbound SELECT n, '{report}' FROM generate_series(3, {}) AS n;
+             UPDATE site SET outbound_seq = {};
+             UPDATE link SET sent_seq = 2",
+            new + 2,
+            new + 2
+        );
+        sql(&world.database, &restored).await;
+        let agent = world.agent().await;
+        let told = |state: &crate::view_server::State| {
+            let told = state.reports.iter().skip(applied);
+            let told = told.filter(|told| json!(told) == report);
+            (told.count() >= new).then_some(())
+        };
+        world.view_server.until("all of them", told).await;
+        let job = world.submit();
+        world.view_server.until_ended(job).await;
+        world.end(agent).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

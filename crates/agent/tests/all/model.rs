@@ -79,6 +79,8 @@ pub(crate) struct State {
     pub(crate) endless: bool,
     /// There is no room for these.
     pub(crate) full: HashSet<JobId>,
+    /// The file that jobs print to.
+    pub(crate) stdout: Option<String>,
     /// Where outputs are is never answered.
     pub(crate) outputs_hang: bool,
     /// How long a submission takes.
@@ -316,7 +318,7 @@ impl Integration for Model {
                     let receipt = Receipt {
                         copy: copy.record().copy,
                         stays_held: copy.stays_held,
-                        stdout_path: None,
+                        stdout_path: state.stdout.clone(),
                         stderr_path: None,
                     };
                     state.copies.insert(copy.id, copy);

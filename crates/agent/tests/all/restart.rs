@@ -1,7 +1,7 @@
 //! Agents that end in any phase of a job: one run, and what happened is told.
 
 use forebay_testbed::need;
-use forebay_wire::JobState;
+use forebay_wire::{JobState, link::Report};
 
 use crate::{
     database::sql,
@@ -188,6 +188,50 @@ async fn an_empty_site_database_recovers_what_runs() {
     assert_eq!(
         (world.model.runs(job), world.model.state().submitted),
         (1, 1)
+    );
+    world.end(agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_a_jobs_end_and_the_end_of_its_log() {
+    need!(Postgres);
+    let mut world = World::new().await;
+    let stdout = world.file("stdout", "the last line\n");
+    world.with(|model| model.stdout = Some(stdout));
+    let agent = world.agent().await;
+    let job = world.submit();
+    // Nobody can read the log: there is no user-agent.
+    world.ends(job, &["released 1", "succeeded"]).await;
+    agent.kill().await;
+    let due = "UPDATE tracked_jobs SET tail_due = now() WHERE tail_due IS NOT NULL";
+    sql(&world.database, due).await;
+    world.program = forebay_testbed::programs::path("forebay-user-agent").expect("built");
+    let agent = world.agent().await;
+    let tails = |state: &crate::view_server::State| {
+        let text = |report: &Report| match report {
+            Report::LogTail { job: of, text, .. } if *of == job => Some(text.clone()),
+            _ => None,
+        };
+        let found: Vec<String> = state.reports.iter().filter_map(text).collect();
+        (!found.is_empty()).then_some(found)
+    };
+    let found = world.view_server.until("its log's end", tails).await;
+    assert_eq!(found, ["the last line\n"]);
+    agent.stop().await;
+    // Once kept it is not wanted any more.
+    sql(&world.database, due).await;
+    let agent = world.agent().await;
+    let another = world.submit();
+    world.view_server.until_ended(another).await;
+    let of_another = |state: &crate::view_server::State| {
+        let is_its =
+            |report: &Report| matches!(report, Report::LogTail { job, .. } if *job == another);
+        state.reports.iter().any(is_its).then_some(())
+    };
+    world.view_server.until("the other's", of_another).await;
+    assert_eq!(
+        tails(&world.view_server.state()).map(|found| found.len()),
+        Some(1)
     );
     world.end(agent).await;
 }

@@ -349,15 +349,21 @@ async fn reports_are_read_in_bounded_pages() {
     assert_eq!(page(2, 100, 3_000).await, [3], "one at least");
     assert_eq!(page(3, 100, 3_000).await, [4, 5]);
     assert_eq!(page(5, 100, 3_000).await, [] as [i64; 0]);
+    store.sending_reports(4).await.expect("noted");
     store.forget_reports(3).await.expect("forgotten");
     assert_eq!(page(0, 100, 3_000).await, [4, 5]);
     store.continue_after(3).await.expect("nothing to do");
+    store.continue_after(4).await.expect("nothing to do");
+    assert_eq!(page(0, 100, 3_000).await, [4, 5]);
+    // More than was ever sent from here: 5 is new.
     store.continue_after(10).await.expect("numbered");
+    store.forget_reports(10).await.expect("forgotten");
+    assert_eq!(page(0, 100, 3_000).await, [11]);
     store
         .write(vec![Change::report(vec![tail(1)])])
         .await
         .expect("written");
-    assert_eq!(page(5, 100, 3_000).await, [11]);
+    assert_eq!(page(11, 100, 3_000).await, [12]);
     tasks.drain(Duration::from_secs(5)).await.expect("it ends");
 }
 

@@ -1,6 +1,11 @@
 //! A site: database, model scheduler and view-server stay; agents come and go.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use forebay_agent::{
     accounts::Accounts,
@@ -29,6 +34,8 @@ pub(crate) struct World {
     pub(crate) model: Model,
     pub(crate) view_server: ViewServer,
     pub(crate) identity: String,
+    /// The user-agent's program; none unless a test needs one.
+    pub(crate) program: PathBuf,
     dir: Dir,
 }
 
@@ -37,6 +44,7 @@ pub(crate) struct Agent {
     pub(crate) store: Store,
     pub(crate) link: Link,
     pub(crate) maintainer: Maintainer,
+    user_agents: UserAgents,
 }
 
 fn cluster() -> ClusterName {
@@ -61,6 +69,7 @@ impl World {
             model: Model::default(),
             view_server: ViewServer::start().await,
             identity: account.name,
+            program: "/nonexistent".into(),
             dir,
         }
     }
@@ -71,13 +80,22 @@ impl World {
         self
     }
 
+    /// A file that jobs' owner can read.
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        std::fs::set_permissions(&path, mode).expect("opened");
+        Path::display(&path).to_string()
+    }
+
     /// Starts an agent as the program does.
     pub(crate) async fn agent(&self) -> Agent {
         let tasks = Tasks::new();
         let store = open(&self.database, &tasks).await;
         let accounts = Accounts::of_this_process().expect("an account");
         let user_agents = UserAgents::new(user_agents::Config {
-            program: "/nonexistent".into(),
+            program: self.program.clone(),
             run_dir: self.dir.path().join("run"),
             environment: "test".into(),
             bin_dir: None,
@@ -110,7 +128,7 @@ impl World {
             HashMap::from([(cluster(), maintainer.clone())]),
             store.clone(),
             accounts,
-            user_agents,
+            user_agents.clone(),
             tasks.clone(),
         );
         link.start(site, &tasks);
@@ -119,6 +137,7 @@ impl World {
             store,
             link,
             maintainer,
+            user_agents,
         }
     }
 
@@ -163,6 +182,7 @@ impl Agent {
             .drain(Duration::from_secs(5))
             .await
             .expect("it ends in time");
+        self.user_agents.end().await;
     }
 
     /// As at `kill -9`: nothing goes on to its end.

@@ -159,6 +159,31 @@ async fn repeats_are_skipped_and_gaps_refused() {
     );
 }
 
+/// What a site sends in the place of a report that it cannot read itself.
+#[tokio::test]
+async fn a_report_of_nothing_takes_its_number_and_changes_nothing() {
+    let world = World::new().await;
+    let ann = world.user("ann").await;
+    let link = world.linked().await;
+    let job = world.submit(&ann, "x").await.id;
+    world.claim(&link, 1).await;
+    let before = world.store.job(&ann, job).await.expect("hers");
+    let reports = |from_seq, items| Reports {
+        epoch: link.epoch,
+        from_seq,
+        items,
+    };
+    let nothing = reports(1, vec![Report::nothing(), Report::nothing()]);
+    let applied = world.store.apply_reports(&link, nothing).await;
+    assert_eq!(applied.expect("taken").acked_seq, 2);
+    assert_eq!(world.store.job(&ann, job).await.expect("hers"), before);
+    let more = reports(3, vec![Report::nothing(), saw(job, at(1), released("7"))]);
+    let applied = world.store.apply_reports(&link, more).await;
+    assert_eq!(applied.expect("taken").acked_seq, 4);
+    let after = world.store.job(&ann, job).await.expect("hers");
+    assert_eq!(after.status.state, JobState::Pending);
+}
+
 #[tokio::test]
 async fn one_bad_item_stops_nothing() {
     let world = World::new().await;
