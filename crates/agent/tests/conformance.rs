@@ -92,3 +92,52 @@ async fn local() {
 fn is_root() -> bool {
     forebay_testbed::need::missing(forebay_testbed::need::Thing::Root).is_none()
 }
+
+/// Whoever started them: an agent that was killed leaves its user-agents to the next one.
+#[tokio::test]
+async fn user_agents_of_an_earlier_agent_end_with_the_next_one() {
+    let (found, other) = if is_root() {
+        (accounts::test_account(2), Some(accounts::test_account(3)))
+    } else {
+        (accounts::current(), None)
+    };
+    let account = account(found.expect("an account"));
+    let other = other.map(|other| self::account(other.expect("an account")));
+    let dir = Dir::new("adopt").expect("a directory");
+    let environment = format!("adopt-{}", std::process::id());
+    let _files = Files::of(&account, &environment);
+    let _others_files = other.as_ref().map(|other| Files::of(other, &environment));
+    let new = || user_agents(dir.path(), &environment, None);
+    let earlier = new();
+    for account in [Some(&account), other.as_ref()].into_iter().flatten() {
+        earlier.local_jobs(account).await.expect("it answers");
+    }
+    // As at `kill -9`: nothing ends them.
+    drop(earlier);
+    assert_eq!(
+        user_agents_of(&environment).len(),
+        1 + usize::from(other.is_some())
+    );
+    let next = new();
+    // One is found again; of the other nobody asks.
+    next.local_jobs(&account).await.expect("it answers");
+    next.end().await;
+    let began = std::time::Instant::now();
+    while !user_agents_of(&environment).is_empty() {
+        assert!(began.elapsed().as_secs() < 15, "some are left");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// The user-agents of an environment that live.
+fn user_agents_of(environment: &str) -> Vec<i32> {
+    let is_one = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        let is_program = words[0].ends_with(b"/forebay-user-agent");
+        is_program && words.contains(&environment.as_bytes())
+    };
+    let names = std::fs::read_dir("/proc").expect("read").flatten();
+    let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(is_one).collect()
+}

@@ -101,6 +101,10 @@ impl Calls {
                 .deadline(CALL)
                 .shielded(tasks),
         ]);
+        let stop = tasks.clone();
+        table.extend([self.route(Method::POST, "/v1/end", move |calls, request| {
+            end(calls, request, stop.clone())
+        })]);
         table
     }
 
@@ -188,6 +192,14 @@ async fn release(calls: Calls, request: Request) -> Result<Response, Problem> {
 
 async fn cancel(calls: Calls, request: Request) -> Result<Response, Problem> {
     Ok(reply::ok(&calls.inner.local.cancel(job(&request)?).await?))
+}
+
+/// As at SIGTERM, for those who know the socket and not the process. This answer is one of those
+/// that are waited for.
+async fn end(_calls: Calls, request: Request, tasks: Tasks) -> Result<Response, Problem> {
+    tracing::info!(uid = request.peer().uid, "told to end");
+    tasks.stop();
+    Ok(reply::no_content())
 }
 
 #[derive(Debug, Deserialize)]

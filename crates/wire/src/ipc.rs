@@ -12,6 +12,7 @@
 //! | `POST /v1/local/jobs` | [`LocalStart`] → [`LocalJob`]: a held process of the `local` integration |
 //! | `POST /v1/local/jobs/{id}/release`, `…/cancel` | lets it run; ends it → [`LocalJob`] as it was |
 //! | `GET /v1/local/jobs` | [`LocalJobs`] |
+//! | `POST /v1/end` | ends the user-agent when its calls have been answered; jobs go on → 204 |
 //!
 //! Of a `run` that answers a problem, `busy`, `invalid`, `forbidden` and `unavailable` say that
 //! the program never ran; after `deadline`, `too_large` and `scheduler_error` it may have done

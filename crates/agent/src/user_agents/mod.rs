@@ -17,8 +17,12 @@ pub use calls::{CallError, Chunk};
 pub use runner::UserRunner;
 
 use forebay_wire::{JobId, ipc::Prepared};
+use futures_util::{StreamExt, stream};
 
 use crate::accounts::Account;
+
+/// User-agents that are told to end at once.
+const ENDED_AT_ONCE: usize = 16;
 
 /// How user-agents are started.
 #[derive(Clone, Debug)]
@@ -105,7 +109,8 @@ impl UserAgents {
         slot.lock().await.client = None;
     }
 
-    /// Ends the user-agents that this process started, where they are to end with it.
+    /// Ends all user-agents, where they are to end with the agent: those that this process
+    /// started, those that it found, and those of an earlier agent that nobody has asked since.
     pub async fn end(&self) {
         if !self.0.config.end_with_agent {
             return;
@@ -114,12 +119,23 @@ impl UserAgents {
             let slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
             slots.values().map(Arc::clone).collect()
         };
-        for slot in slots {
-            let mut slot = slot.lock().await;
-            slot.client = None;
-            if let Some(mut child) = slot.child.take() {
-                start::end(&mut child).await;
-            }
-        }
+        stream::iter(slots)
+            .for_each_concurrent(ENDED_AT_ONCE, async |slot| {
+                let mut slot = slot.lock().await;
+                slot.client = None;
+                if let Some(mut child) = slot.child.take() {
+                    start::end(&mut child).await;
+                }
+            })
+            .await;
+        let others = start::sockets(&self.0.config).unwrap_or_else(|error| {
+            tracing::warn!(%error, "user-agents of an earlier agent are not looked for");
+            Vec::new()
+        });
+        stream::iter(others)
+            .for_each_concurrent(ENDED_AT_ONCE, async |(uid, socket)| {
+                start::end_by_socket(uid, &socket).await;
+            })
+            .await;
     }
 }

@@ -29,6 +29,8 @@ use crate::accounts::Account;
 
 /// How long a started user-agent may take until it answers.
 const READY_MAX: Duration = Duration::from_secs(5);
+/// The socket's name in its directory.
+const SOCKET: &str = "http.sock";
 /// How long one may take to end before it is killed.
 const END_MAX: Duration = Duration::from_secs(3);
 
@@ -84,7 +86,6 @@ async fn hello(client: &forebay_http::Client) -> Result<(), forebay_http::Client
 
 /// The socket's path, in a directory that only we can write.
 fn socket_path(config: &Config, account: &Account) -> std::io::Result<PathBuf> {
-    let own = Uid::effective().as_raw();
     let directory = config.run_dir.join("users").join(account.uid.to_string());
     DirBuilder::new()
         .recursive(true)
@@ -95,15 +96,70 @@ fn socket_path(config: &Config, account: &Account) -> std::io::Result<PathBuf> {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             result => result?,
         }
-        let found = std::fs::symlink_metadata(&directory)?;
-        if !found.is_dir() || found.uid() != own || found.mode() & 0o022 != 0 {
-            return Err(std::io::Error::other(format!(
-                "{} is not a directory that only the agent can write",
-                directory.display()
-            )));
+        check_ours(&directory)?;
+    }
+    Ok(directory.join(SOCKET))
+}
+
+fn check_ours(directory: &Path) -> std::io::Result<()> {
+    let found = std::fs::symlink_metadata(directory)?;
+    let own = Uid::effective().as_raw();
+    if !found.is_dir() || found.uid() != own || found.mode() & 0o022 != 0 {
+        return Err(std::io::Error::other(format!(
+            "{} is not a directory that only the agent can write",
+            directory.display()
+        )));
+    }
+    Ok(())
+}
+
+/// The sockets that are there, with whose they are: also those of user-agents that an earlier
+/// agent left.
+pub(super) fn sockets(config: &Config) -> std::io::Result<Vec<(u32, PathBuf)>> {
+    let users = config.run_dir.join("users");
+    match check_ours(&users) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        result => result?,
+    }
+    let mut sockets = Vec::new();
+    for entry in std::fs::read_dir(&users)? {
+        let directory = entry?.path();
+        let uid = directory
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok());
+        let socket = directory.join(SOCKET);
+        if let Some(uid) = uid
+            && check_ours(&directory).is_ok()
+            && std::fs::symlink_metadata(&socket).is_ok()
+        {
+            sockets.push((uid, socket));
         }
     }
-    Ok(directory.join("http.sock"))
+    Ok(sockets)
+}
+
+/// Ends one that another process started. By its socket, where the kernel says whose it is: of a
+/// pid nobody could say whether it is still the same process.
+pub(super) async fn end_by_socket(uid: u32, socket: &Path) {
+    let client = forebay_http::Client::unix(socket, Some(uid));
+    let ended = async {
+        let call = client.call(http::Method::POST, "/v1/end").json(&())?;
+        call.deadline(END_MAX).send().await
+    };
+    match ended.await {
+        Ok(_) => {}
+        // Nobody is there.
+        Err(error) if !error.may_have_arrived() => return,
+        Err(error) => {
+            let error = forebay_service::logs::chain(&error);
+            tracing::warn!(uid, error, "a user-agent does not end; it is left");
+            return;
+        }
+    }
+    let until = Instant::now() + END_MAX;
+    while Instant::now() < until && hello(&client).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Binds without listening. A socket that nobody answers on is replaced.

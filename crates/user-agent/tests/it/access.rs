@@ -125,6 +125,7 @@ async fn other_accounts_are_refused() {
         ("POST", format!("/v1/local/jobs/{job}/release")),
         ("POST", format!("/v1/local/jobs/{job}/cancel")),
         ("GET", "/v1/local/jobs".to_owned()),
+        ("POST", "/v1/end".to_owned()),
     ] {
         let answer = ask(other.clone(), method, path.clone()).await;
         let problem: Problem =
@@ -274,6 +275,33 @@ async fn it_ends_when_nobody_calls_but_not_during_a_call() {
         .unwrap();
     assert!(exit.success(), "{exit}");
     assert!(!rig.socket.exists(), "it removes the socket that it made");
+}
+
+/// By its socket: whoever adopted it does not know which process it is.
+#[tokio::test]
+async fn it_ends_when_told_and_its_jobs_go_on() {
+    let rig = Rig::start().await;
+    let start = rig.local("#!/bin/sh\nsleep 1; echo done\n").await;
+    assert_eq!(rig.start_local(&start).await.status, 200);
+    assert_eq!(rig.tell(start.job, "release").await.status, 200);
+    // What is being answered is answered to its end.
+    let absent = rig::escape(&text(&rig.home.join("absent")));
+    let path = format!("/v1/log?path={absent}&wait_ms=1000");
+    let (waits, ended) = tokio::join!(rig.get(&path), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        rig.post("/v1/end", &()).await
+    });
+    assert_eq!(ended.status, 204, "{ended:?}");
+    assert_eq!(waits.problem().code, Code::NotFound);
+    let exit = tokio::time::timeout(Duration::from_secs(20), rig.daemon.wait())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(exit.success(), "{exit}");
+    let mut rig = rig;
+    rig.restart().await;
+    rig.until_ended(start.job).await;
+    assert_eq!(std::fs::read_to_string(&start.stdout).unwrap(), "done\n");
 }
 
 #[tokio::test]
