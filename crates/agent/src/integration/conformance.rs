@@ -71,6 +71,7 @@ impl Suite<'_> {
             marker,
             account: self.account.clone(),
             copy: receipt.copy.clone(),
+            was_running: false,
         }
     }
 

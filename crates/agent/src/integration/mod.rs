@@ -10,7 +10,10 @@ pub mod slurm;
 
 mod record;
 
-use std::{collections::HashMap, fmt};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 use async_trait::async_trait;
 use forebay_wire::{
@@ -99,6 +102,8 @@ pub struct Interest {
     pub account: Account,
     /// The copy that was recorded.
     pub copy: Copy,
+    /// Whether it was running when it was last seen.
+    pub was_running: bool,
 }
 
 impl Interest {
@@ -129,6 +134,9 @@ const CLOCKS_APART_S: i64 = 5;
 pub struct Answer {
     /// By job.
     pub records: HashMap<JobId, Record>,
+    /// Jobs of which nothing was to be learned, since those who know did not
+    /// answer: neither there nor absent.
+    pub silent: HashSet<JobId>,
 }
 
 /// What accounting says of jobs that the scheduler no longer lists.

@@ -194,6 +194,17 @@ fn overall(tasks: &BTreeMap<u32, JobState>) -> JobState {
     }
 }
 
+/// Those who would know of the job do not answer: nothing follows, but that
+/// what was told last may be old.
+pub fn unheard(job: &Tracked, now: Timestamp) -> Step {
+    let mut steps = begin(job);
+    // Whoever denied it before must deny it anew.
+    steps.step.told.absent_since = None;
+    let message = "The program that runs this user's jobs does not answer.";
+    steps.fresh(now, Freshness::Stale, Some(message));
+    steps.step
+}
+
 /// Who denies a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeniedBy {

@@ -31,7 +31,7 @@ use std::{
 };
 
 use forebay_service::{Backoff, Nudge, Tasks};
-use forebay_wire::{ClusterName, JobId, Timestamp, api::LogStream, link::Report};
+use forebay_wire::{ClusterName, JobId, JobState, Timestamp, api::LogStream, link::Report};
 use tokio::sync::{mpsc, watch as channel};
 use uuid::Uuid;
 
@@ -430,6 +430,7 @@ impl Maintainer {
             },
             account,
             copy: job.copy.clone()?,
+            was_running: matches!(job.told.state, Some(JobState::Running | JobState::Ending)),
         })
     }
 

@@ -232,11 +232,11 @@ impl Maintainer {
         };
         let interest = [interest];
         let integration = &self.0.parts.integration;
-        let found = integration
-            .observe(&interest)
-            .await?
-            .records
-            .remove(&held.job.job);
+        let mut seen = integration.observe(&interest).await?;
+        if seen.silent.contains(&held.job.job) {
+            return Err(Wait::Scheduler("nobody knows where the job is".into()));
+        }
+        let found = seen.records.remove(&held.job.job);
         if let Some(record) = found.filter(|record| interest[0].is_of(record)) {
             return self.was_found(&held.job, &record).await;
         }

@@ -93,6 +93,9 @@ impl Maintainer {
                     }
                     steps.push((diff::seen(&job, record, now), job));
                 }
+                None if answer.silent.contains(&id) => {
+                    steps.push((diff::unheard(&job, now), job));
+                }
                 None => denied.push((id, job, interest)),
             }
         }

@@ -67,6 +67,23 @@ impl CallError {
         }
     }
 
+    /// What the user-agent itself says is wrong.
+    pub(crate) fn code(&self) -> Option<Code> {
+        match self {
+            Self::Call {
+                source: ClientError::Problem(problem),
+                ..
+            } => Some(problem.code),
+            _ => None,
+        }
+    }
+
+    /// Whether a call that changes one thing of the user's did nothing, for certain.
+    pub(crate) fn did_nothing(&self) -> bool {
+        let refused = [Code::NotFound, Code::Conflict, Code::Forbidden];
+        self.certainly_did_nothing() || self.code().is_some_and(|code| refused.contains(&code))
+    }
+
     /// Whether nothing was done, for certain.
     pub(super) fn certainly_did_nothing(&self) -> bool {
         match self {

@@ -277,6 +277,33 @@ async fn a_running_job_that_the_controller_forgets_is_missing_until_accounting_t
     world.end(agent).await;
 }
 
+/// Whoever runs its owner's jobs does not answer. Others' go on, and it is not denied either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_nobody_speaks_of_is_stale_and_neither_missing_nor_lost() {
+    need!(Postgres);
+    let world = World::new().await;
+    world.with(|model| model.endless = true);
+    let agent = world.agent().await;
+    let (job, other) = (world.submit(), world.submit());
+    world.view_server.until_told(job, "started").await;
+    world.view_server.until_told(other, "started").await;
+    // It was missing for long: who is silent does not deny it again.
+    world.model.forget_all();
+    world.view_server.until_told(job, "missing").await;
+    world.with(|model| {
+        model.unheard.insert(job);
+    });
+    world.view_server.until_told(job, "stale").await;
+    let row = agent.store.tracked_job(job).await.expect("read");
+    assert_eq!(row.expect("kept").told.absent_since, None);
+    // Of the other it is still said that it is not there.
+    assert_eq!(
+        world.view_server.story(other).last().map(String::as_str),
+        Some("missing")
+    );
+    world.end(agent).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_denied_for_long_enough_is_lost() {
     need!(Postgres);

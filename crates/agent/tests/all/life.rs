@@ -185,6 +185,31 @@ async fn a_running_job_is_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_that_hangs_holds_up_nobody_elses() {
+    need!(Root, Postgres);
+    let world = World::new().await;
+    let other = forebay_testbed::accounts::test_account(2).expect("a test account");
+    world.with(|model| {
+        model.endless = true;
+        model.cancels_hang.insert(other.uid);
+    });
+    let agent = world.agent().await;
+    let mut hangs = world.work(None);
+    hangs.owner.identity = other.name;
+    let (hanging, job) = (hangs.job, world.submit());
+    world.view_server.queue(hangs);
+    world.view_server.until_told(hanging, "started").await;
+    world.view_server.until_told(job, "started").await;
+    world.cancel(hanging);
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    world.cancel(job);
+    let story = world.view_server.until_ended(job).await;
+    assert_eq!(story.last().map(String::as_str), Some("cancelled"));
+    assert_eq!(world.model.open(hanging), 1);
+    world.end(agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_that_the_scheduler_did_not_hear_is_repeated() {
     need!(Postgres);
     let world = World::new().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use forebay_testbed::need;
 use forebay_testbed::site::Scheduler;
 use forebay_wire::JobState::{Cancelled, Failed, Pending, Running, Succeeded};
-use forebay_wire::{Code, JobState};
+use forebay_wire::{Code, Freshness, JobState};
 use serde_json::json;
 
 use crate::worlds::{World, eventually};
@@ -153,4 +153,72 @@ async fn jobs_outlive_the_agent_and_the_user_agent() {
         }
     }
     world.site.stop().await.unwrap();
+}
+
+/// A user can stop his own user-agent. That is his loss alone.
+#[tokio::test]
+async fn a_user_agent_that_hangs_holds_up_nobody_else() {
+    need!(Root, Postgres);
+    let world = World::start(Scheduler::Local { slots: 2 }).await;
+    let (hung, api) = (world.api(1), world.api(2));
+    let mine = hung.script("sleep 300").await;
+    hung.until_state(&mine, Running).await;
+    let stopped = Stopped::new(&world, world.user(1).uid);
+    let wanted = hung.script("true").await;
+
+    // One slot is taken by who does not answer; the other is there for all.
+    let gate = world.witness(2);
+    let waits = |gate: &str| format!("while ! test -e {gate}; do sleep 0.1; done");
+    let first = api.script(&waits(&gate.path())).await;
+    api.until_state(&first, Running).await;
+    let second = api.script("echo second").await;
+    api.until_state(&second, Pending).await;
+    // The hung one's cancel is on its way all the time.
+    hung.cancel(&mine).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(api.job(&second).await.status.state, Pending, "two slots");
+    std::fs::write(gate.path(), "").unwrap();
+    assert_eq!(api.ended(&first).await.status.state, Succeeded);
+    assert_eq!(api.ended(&second).await.status.state, Succeeded);
+    assert_eq!(api.stdout(&second).await, "second\n");
+    let third = api.script("sleep 300").await;
+    api.until_state(&third, Running).await;
+    api.cancel(&third).await.unwrap();
+    assert_eq!(api.ended(&third).await.status.state, Cancelled);
+
+    let job = hung.job(&mine).await;
+    assert_eq!(
+        (job.status.state, job.status.freshness),
+        (Running, Freshness::Stale)
+    );
+    drop(stopped);
+    assert_eq!(hung.ended(&mine).await.status.state, Cancelled);
+    assert_eq!(hung.ended(&wanted).await.status.state, Succeeded);
+    world.site.stop().await.unwrap();
+}
+
+/// A user's user-agents, stopped until this is dropped.
+struct Stopped(Vec<rustix::process::Pid>);
+
+impl Stopped {
+    fn new(world: &World, uid: u32) -> Self {
+        let all = world.site.user_agents().into_iter();
+        let pids = all.filter(|(_, owner)| *owner == uid);
+        let pids: Vec<_> = pids
+            .filter_map(|(pid, _)| rustix::process::Pid::from_raw(pid))
+            .collect();
+        assert!(!pids.is_empty());
+        for pid in &pids {
+            rustix::process::kill_process(*pid, rustix::process::Signal::STOP).unwrap();
+        }
+        Self(pids)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = rustix::process::kill_process(*pid, rustix::process::Signal::CONT);
+        }
+    }
 }

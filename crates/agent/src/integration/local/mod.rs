@@ -6,18 +6,29 @@
 //! end. What decides which job runs is here: the oldest released ones, as many
 //! as there are slots.
 
+mod ask;
+mod slots;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::Path,
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use forebay_wire::{
-    Detail, Freshness, JobState, Timestamp,
+    Code, Detail, Freshness, JobId, JobState, Timestamp,
     api::{ClusterStatus, JobSpec, Partition},
     ipc::{LocalJob, LocalPhase, LocalStart, Prepared},
 };
 
+use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
+
+use self::{
+    ask::Questions,
+    slots::{Slots, Watched},
+};
 use super::{
     Answer, Integration, Interest, Part, PartPhase, Recall, Receipt, Record, Release, Submission,
     SubmitError, Unavailable,
@@ -29,17 +40,39 @@ use crate::{
     user_agents::{CallError, UserAgents},
 };
 
+/// How long a look waits for the start of a job.
+const RELEASE_MAX: Duration = Duration::from_secs(2);
+/// Jobs started at once.
+const RELEASES_AT_ONCE: usize = 16;
+/// How long a job that could not be started is not tried again.
+const PUT_OFF: Duration = Duration::from_secs(10);
+
 /// Runs jobs as processes of this host.
 #[derive(Debug)]
 pub struct Local {
     user_agents: UserAgents,
     slots: u32,
+    /// Used by one look at a time.
+    floor: tokio::sync::Mutex<Floor>,
+}
+
+/// What is known of all owners together.
+#[derive(Debug, Default)]
+struct Floor {
+    questions: Questions,
+    slots: Slots,
+    /// Jobs that could not be started, and until when they are not tried again.
+    put_off: HashMap<JobId, Instant>,
 }
 
 impl Local {
     /// With this many jobs at once.
     pub fn new(user_agents: UserAgents, slots: u32) -> Self {
-        Self { user_agents, slots }
+        Self {
+            user_agents,
+            slots,
+            floor: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Every process of an account that there is a record of.
@@ -50,6 +83,50 @@ impl Local {
             .await
             .map_err(unavailable)?;
         Ok(jobs.jobs)
+    }
+
+    /// Lets those run for whom there is a slot.
+    async fn start_some(&self, floor: &mut Floor, waiting: &[&Interest]) {
+        let now = Instant::now();
+        let ids: HashSet<JobId> = waiting.iter().map(|one| one.marker.job).collect();
+        floor
+            .put_off
+            .retain(|job, until| *until > now && ids.contains(job));
+        let accounts: HashMap<JobId, &Account> = waiting
+            .iter()
+            .map(|one| (one.marker.job, &one.account))
+            .filter(|(job, _)| !floor.put_off.contains_key(job))
+            .collect();
+        let waiting = accounts.iter().map(|(job, account)| (account.uid, *job));
+        let chosen = floor.slots.fill(self.slots, waiting.collect());
+        let releases = chosen.into_iter().filter_map(|(uid, job)| {
+            let account = *accounts.get(&job)?;
+            Some(async move {
+                let release = self.user_agents.local_release(account, job);
+                (uid, job, tokio::time::timeout(RELEASE_MAX, release).await)
+            })
+        });
+        let mut releases = stream::iter(releases).buffer_unordered(RELEASES_AT_ONCE);
+        while let Some((uid, job, released)) = releases.next().await {
+            let error = match released {
+                Ok(Ok(_)) => continue,
+                Ok(Err(error)) => {
+                    if error.did_nothing() {
+                        floor.slots.give_back(uid, job);
+                        // Others get the slot meanwhile.
+                        floor.put_off.insert(job, now + PUT_OFF);
+                    } else {
+                        floor.slots.unsure(job);
+                    }
+                    forebay_service::logs::chain(&error)
+                }
+                Err(_) => {
+                    floor.slots.unsure(job);
+                    "no answer in time".to_owned()
+                }
+            };
+            tracing::warn!(%job, error, "a job was not started");
+        }
     }
 }
 
@@ -167,63 +244,71 @@ impl Integration for Local {
     }
 
     async fn cancel(&self, account: &Account, ids: &[String]) -> Result<(), Unavailable> {
-        for id in ids {
-            let Ok(job) = id.parse() else { continue };
-            self.user_agents
-                .local_cancel(account, job)
-                .await
-                .map_err(unavailable)?;
+        let mut result = Ok(());
+        for job in ids.iter().filter_map(|id| id.parse().ok()) {
+            match self.user_agents.local_cancel(account, job).await {
+                Ok(_) => {}
+                // It has ended, and was forgotten.
+                Err(error) if error.code() == Some(Code::NotFound) => {}
+                // One that cannot be cancelled keeps none of the others.
+                Err(error) if error.code().is_some() => result = Err(unavailable(error)),
+                // The others would not be heard either.
+                Err(error) => return Err(unavailable(error)),
+            }
         }
-        Ok(())
+        result
     }
 
+    /// Looks at every owner's jobs, and starts those whose turn it is.
     async fn observe(&self, interest: &[Interest]) -> Result<Answer, Unavailable> {
         let mut by_uid: HashMap<u32, Vec<&Interest>> = HashMap::new();
         for one in interest {
             by_uid.entry(one.account.uid).or_default().push(one);
         }
+        let owners = by_uid.values().filter_map(|of_owner| {
+            let about = of_owner.iter().map(|one| one.marker.job).collect();
+            Some((of_owner.first()?.account.clone(), about))
+        });
+        let mut floor = self.floor.lock().await;
+        let floor = &mut *floor;
+        let said = floor
+            .questions
+            .ask(&self.user_agents, owners.collect())
+            .await;
         let mut answer = Answer::default();
-        let mut running: u32 = 0;
-        let mut waiting: Vec<&Interest> = Vec::new();
-        for of_user in by_uid.into_values() {
-            let Some(account) = of_user.first().map(|one| &one.account) else {
+        let mut waiting = Vec::new();
+        for (uid, of_owner) in &by_uid {
+            let Some(said) = said.get(uid) else {
+                floor.slots.silent(of_owner.iter().map(|one| Watched {
+                    uid: *uid,
+                    job: one.marker.job,
+                    was_running: one.was_running,
+                }));
+                answer
+                    .silent
+                    .extend(of_owner.iter().map(|one| one.marker.job));
                 continue;
             };
-            let jobs = self.jobs_of(account).await?;
-            let jobs: HashMap<_, _> = jobs.iter().map(|job| (job.job, job)).collect();
-            for one in of_user {
-                let Some(job) = jobs.get(&one.marker.job) else {
-                    continue;
-                };
-                match job.phase {
-                    LocalPhase::Running { .. } => running += 1,
-                    LocalPhase::Held => waiting.push(one),
-                    LocalPhase::Ended { .. } | LocalPhase::Gone => {}
-                }
-                let mut record = record(job, account.uid);
-                for part in &mut record.parts {
-                    if part.phase == PartPhase::Held {
-                        part.phase = PartPhase::Waiting;
-                        part.reason = Some("Waits for a free slot".to_owned());
+            floor.slots.answered(*uid, &said.about, &said.jobs);
+            let jobs: HashMap<_, _> = said.jobs.iter().map(|job| (job.job, job)).collect();
+            for one in of_owner {
+                let id = one.marker.job;
+                match jobs.get(&id) {
+                    Some(job) => {
+                        if job.phase == LocalPhase::Held {
+                            waiting.push(*one);
+                        }
+                        answer.records.insert(id, record_of_waiting(job, *uid));
+                    }
+                    None if said.about.contains(&id) => {}
+                    // It was not there yet when its owner was asked.
+                    None => {
+                        answer.silent.insert(id);
                     }
                 }
-                answer.records.insert(job.job, record);
             }
         }
-        // The id begins with the moment of submission: the oldest first.
-        waiting.sort_by_key(|one| one.marker.job);
-        let free = self.slots.saturating_sub(running);
-        for one in waiting.into_iter().take(free as usize) {
-            // One that cannot be started is no news about the others.
-            if let Err(error) = self
-                .user_agents
-                .local_release(&one.account, one.marker.job)
-                .await
-            {
-                let error = forebay_service::logs::chain(&error);
-                tracing::warn!(job = %one.marker.job, error, "a free slot waits");
-            }
-        }
+        self.start_some(floor, &waiting).await;
         Ok(answer)
     }
 
@@ -276,6 +361,18 @@ fn environment(spec: &JobSpec, marker: Marker) -> BTreeMap<String, String> {
     let mut environment = spec.environment.clone();
     environment.insert("FOREBAY_JOB_ID".to_owned(), marker.job.to_string());
     environment
+}
+
+/// As [`record`], of a job that was let go already: it waits for its turn.
+fn record_of_waiting(job: &LocalJob, uid: u32) -> Record {
+    let mut record = record(job, uid);
+    for part in &mut record.parts {
+        if part.phase == PartPhase::Held {
+            part.phase = PartPhase::Waiting;
+            part.reason = Some("Waits for a free slot".to_owned());
+        }
+    }
+    record
 }
 
 fn record(job: &LocalJob, uid: u32) -> Record {
