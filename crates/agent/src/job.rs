@@ -1,7 +1,7 @@
 //! A job as its site knows it: the mark it carries in the scheduler, and how
 //! far its submission has come.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use forebay_wire::{
     ClusterName, Freshness, JobId, JobState, Timestamp,
@@ -139,7 +139,10 @@ pub struct Told {
     pub absent_since: Option<Timestamp>,
     /// The states of an array's tasks, by index.
     #[serde(default)]
-    pub tasks: std::collections::BTreeMap<u32, JobState>,
+    pub tasks: BTreeMap<u32, JobState>,
+    /// Since when controller and accounting both deny tasks that have not ended, by index.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks_absent: BTreeMap<u32, Timestamp>,
     /// The file of standard output on the cluster.
     #[serde(default)]
     pub stdout_path: Option<String>,

@@ -102,9 +102,8 @@ impl Calls {
                 .shielded(tasks),
         ]);
         let stop = tasks.clone();
-        table.extend([self.route(Method::POST, "/v1/end", move |calls, request| {
-            end(calls, request, stop.clone())
-        })]);
+        let end = move |_, request: Request| std::future::ready(Ok(end(&request, &stop)));
+        table.extend([self.route(Method::POST, "/v1/end", end)]);
         table
     }
 
@@ -196,10 +195,10 @@ async fn cancel(calls: Calls, request: Request) -> Result<Response, Problem> {
 
 /// As at SIGTERM, for those who know the socket and not the process. This answer is one of those
 /// that are waited for.
-async fn end(_calls: Calls, request: Request, tasks: Tasks) -> Result<Response, Problem> {
+fn end(request: &Request, tasks: &Tasks) -> Response {
     tracing::info!(uid = request.peer().uid, "told to end");
     tasks.stop();
-    Ok(reply::no_content())
+    reply::no_content()
 }
 
 #[derive(Debug, Deserialize)]

@@ -166,6 +166,13 @@ pub trait Integration: Send + Sync + fmt::Debug + 'static {
         false
     }
 
+    /// The tasks that a job asks for, by index and in order, if it is an array. None of a job that
+    /// is no array, or where it cannot be told.
+    fn tasks(&self, spec: &JobSpec) -> Vec<u32> {
+        let _ = spec;
+        Vec::new()
+    }
+
     /// Every copy of this job that the scheduler has and that has not ended.
     async fn find(&self, account: &Account, marker: Marker) -> Result<Vec<Record>, Unavailable>;
 

@@ -1,10 +1,11 @@
 //! What to report, given what was reported and what is seen now. Pure.
 
-use std::{collections::BTreeMap, time::Duration};
+pub mod array;
+
+use std::time::Duration;
 
 use forebay_wire::{
     Freshness, JobState, Timestamp,
-    api::JobTask,
     link::{Observation, Report},
 };
 
@@ -15,9 +16,6 @@ use crate::{
 
 /// How long controller and accounting must deny a job before it is lost.
 pub const LOST_AFTER: Duration = Duration::from_secs(15 * 60);
-
-/// Tasks in one report, which must fit into one body.
-const TASKS_PER_REPORT: usize = 500;
 
 /// What follows from a look at one job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +43,17 @@ impl Steps<'_> {
         });
     }
 
+    fn is_there(&mut self, record: &Record, now: Timestamp) {
+        self.step.told.absent_since = None;
+        self.fresh(now, Freshness::Live, None);
+        if record.run > self.step.told.run {
+            self.step.told.run = record.run;
+            self.step.told.state = Some(JobState::Pending);
+            self.step.told.reason = None;
+            self.saw(now, Observation::Requeued);
+        }
+    }
+
     fn fresh(&mut self, now: Timestamp, freshness: Freshness, message: Option<&str>) {
         if self.step.told.freshness.unwrap_or(Freshness::Live) != freshness {
             self.step.told.freshness = Some(freshness);
@@ -64,20 +73,11 @@ fn begin(job: &Tracked) -> Steps<'_> {
     }
 }
 
-/// The scheduler, or its accounting, has a record of the recorded copy.
+/// The scheduler, or its accounting, has a record of the recorded copy of a plain job.
 pub fn seen(job: &Tracked, record: &Record, now: Timestamp) -> Step {
     let mut steps = begin(job);
-    steps.step.told.absent_since = None;
-    steps.fresh(now, Freshness::Live, None);
-    if record.run > steps.step.told.run {
-        steps.step.told.run = record.run;
-        steps.step.told.state = Some(JobState::Pending);
-        steps.step.told.reason = None;
-        steps.saw(now, Observation::Requeued);
-    }
-    if record.is_array() || !steps.step.told.tasks.is_empty() {
-        array(&mut steps, record, now);
-    } else if let Some(part) = record.parts.first() {
+    steps.is_there(record, now);
+    if let Some(part) = record.parts.first() {
         plain(&mut steps, part, now);
     }
     steps.step
@@ -140,60 +140,6 @@ fn plain(steps: &mut Steps<'_>, part: &Part, now: Timestamp) {
     }
 }
 
-fn array(steps: &mut Steps<'_>, record: &Record, now: Timestamp) {
-    let mut changed = Vec::new();
-    for part in &record.parts {
-        let Some(index) = part.task else { continue };
-        let state = match part.phase {
-            PartPhase::Held | PartPhase::Waiting => JobState::Pending,
-            PartPhase::Running => JobState::Running,
-            PartPhase::Ending => JobState::Ending,
-            PartPhase::Ended { end, .. } => end,
-        };
-        let before = steps.step.told.tasks.get(&index).copied();
-        if before == Some(state) || before.is_some_and(JobState::is_end) {
-            continue;
-        }
-        steps.step.told.tasks.insert(index, state);
-        changed.push(task(index, state, part));
-    }
-    let total = u32::try_from(steps.step.told.tasks.len()).unwrap_or(u32::MAX);
-    for tasks in changed.chunks(TASKS_PER_REPORT) {
-        let tasks = tasks.to_vec();
-        steps.saw(now, Observation::Tasks { total, tasks });
-    }
-    steps.step.told.state = Some(overall(&steps.step.told.tasks));
-    steps.step.ended = steps.step.told.tasks.values().all(|state| state.is_end());
-}
-
-fn task(index: u32, state: JobState, part: &Part) -> JobTask {
-    let (exit, ended_at) = match part.phase {
-        PartPhase::Ended { exit, at, .. } => (exit, Some(at)),
-        _ => (None, None),
-    };
-    JobTask {
-        index,
-        state,
-        scheduler_id: part.scheduler_id.clone(),
-        started_at: part.started_at,
-        ended_at,
-        exit,
-        nodes: part.nodes.clone(),
-    }
-}
-
-/// Only for deciding how eagerly to watch; the central side derives the state that people see.
-fn overall(tasks: &BTreeMap<u32, JobState>) -> JobState {
-    if tasks
-        .values()
-        .any(|state| matches!(state, JobState::Running | JobState::Ending))
-    {
-        JobState::Running
-    } else {
-        JobState::Pending
-    }
-}
-
 /// Those who would know of the job do not answer: nothing follows, but that
 /// what was told last may be old.
 pub fn unheard(job: &Tracked, now: Timestamp) -> Step {
@@ -216,26 +162,36 @@ pub enum DeniedBy {
     ControllerSoFar,
 }
 
+impl DeniedBy {
+    fn message(self) -> &'static str {
+        match self {
+            Self::Both => "Neither the scheduler nor its accounting lists this job.",
+            Self::ControllerAlone => {
+                "The scheduler does not list this job, and the cluster keeps no accounting."
+            }
+            Self::ControllerSoFar => {
+                "The scheduler does not list this job, and its accounting does not answer."
+            }
+        }
+    }
+}
+
+/// For long enough, so that it is lost.
+fn long_absent(since: Timestamp, now: Timestamp) -> bool {
+    u64::try_from(now.unix() - since.unix()).unwrap_or(0) >= LOST_AFTER.as_secs()
+}
+
 /// The controller answers and does not list the recorded copy, and accounting has no terminal record.
 pub fn absent(job: &Tracked, denied: DeniedBy, now: Timestamp) -> Step {
     let mut steps = begin(job);
-    let message = match denied {
-        DeniedBy::Both => "Neither the scheduler nor its accounting lists this job.",
-        DeniedBy::ControllerAlone => {
-            "The scheduler does not list this job, and the cluster keeps no accounting."
-        }
-        DeniedBy::ControllerSoFar => {
-            "The scheduler does not list this job, and its accounting does not answer."
-        }
-    };
+    let message = denied.message();
     steps.fresh(now, Freshness::Missing, Some(message));
     if denied == DeniedBy::ControllerSoFar {
         steps.step.told.absent_since = None;
         return steps.step;
     }
     let since = *steps.step.told.absent_since.get_or_insert(now);
-    let absent_s = u64::try_from(now.unix() - since.unix()).unwrap_or(0);
-    if absent_s >= LOST_AFTER.as_secs() {
+    if long_absent(since, now) {
         steps.step.told.state = Some(JobState::Lost);
         steps.step.ended = true;
         steps.saw(

@@ -12,11 +12,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::job::{Copy, Phase};
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix(1_772_366_400 + seconds).expect("in the calendar")
 }
 
-fn tracked() -> Tracked {
+pub(super) fn tracked() -> Tracked {
     let spec: JobSpec =
         serde_json::from_str(r#"{"cluster": "hpc", "command": ["true"]}"#).expect("a spec");
     Tracked {
@@ -45,7 +45,7 @@ fn copy() -> Copy {
     }
 }
 
-fn part(phase: PartPhase) -> Part {
+pub(super) fn part(phase: PartPhase) -> Part {
     let started_at = match phase {
         PartPhase::Held | PartPhase::Waiting => None,
         _ => Some(at(10)),
@@ -60,7 +60,7 @@ fn part(phase: PartPhase) -> Part {
     }
 }
 
-fn ended(end: JobState) -> PartPhase {
+pub(super) fn ended(end: JobState) -> PartPhase {
     PartPhase::Ended {
         end,
         exit: Some(Exit {
@@ -71,7 +71,7 @@ fn ended(end: JobState) -> PartPhase {
     }
 }
 
-fn record(run: u32, parts: Vec<Part>) -> Record {
+pub(super) fn record(run: u32, parts: Vec<Part>) -> Record {
     Record {
         copy: copy(),
         uid: 1001,
@@ -81,7 +81,7 @@ fn record(run: u32, parts: Vec<Part>) -> Record {
     }
 }
 
-fn kinds(step: &Step) -> Vec<&'static str> {
+pub(super) fn kinds(step: &Step) -> Vec<&'static str> {
     step.reports
         .iter()
         .map(|report| match report {
@@ -192,54 +192,6 @@ fn a_job_that_turns_up_is_live_again() {
     assert_eq!(kinds(&step), ["freshness", "started"]);
     assert_eq!(step.told.freshness, Some(Freshness::Live));
     assert_eq!(step.told.absent_since, None);
-}
-
-fn task_part(index: u32, phase: PartPhase) -> Part {
-    Part {
-        task: Some(index),
-        ..part(phase)
-    }
-}
-
-#[test]
-fn an_array_ends_with_its_last_task() {
-    let mut job = tracked();
-    let all = |phases: [PartPhase; 3]| {
-        record(
-            0,
-            phases
-                .into_iter()
-                .zip(0..)
-                .map(|(p, i)| task_part(i, p))
-                .collect(),
-        )
-    };
-    let done = ended(JobState::Succeeded);
-    let step = seen(&job, &all([PartPhase::Held; 3]), at(1));
-    assert_eq!((kinds(&step), step.ended), (vec!["tasks"], false));
-    job.told = step.told;
-    let step = seen(
-        &job,
-        &all([done, PartPhase::Running, PartPhase::Waiting]),
-        at(21),
-    );
-    assert!(!step.ended);
-    job.told = step.told;
-    // Ended tasks drop out of a scheduler's list before the array has ended.
-    let step = seen(
-        &job,
-        &record(0, vec![task_part(1, done), task_part(2, done)]),
-        at(30),
-    );
-    assert_eq!((kinds(&step), step.ended), (vec!["tasks"], true));
-    let Report::Job {
-        saw: Observation::Tasks { total, tasks },
-        ..
-    } = &step.reports[0]
-    else {
-        panic!("{:?}", step.reports);
-    };
-    assert_eq!((*total, tasks.len()), (3, 2));
 }
 
 fn any_phase() -> impl Strategy<Value = PartPhase> {

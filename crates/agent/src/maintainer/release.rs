@@ -10,7 +10,7 @@ use forebay_wire::{
 use futures_util::FutureExt;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{Maintainer, Wait, about, diff, lock, submit::released};
+use super::{Maintainer, Wait, about, diff, diff::array::Accounting, lock, submit::released};
 use crate::{
     accounts::Account,
     integration::{Recall, Record, Release},
@@ -272,8 +272,14 @@ impl Maintainer {
     }
 
     async fn was_found(&self, job: &Tracked, record: &Record) -> Result<(), Wait> {
-        if record.has_ended() {
-            let step = diff::seen(job, record, Timestamp::now());
+        let now = Timestamp::now();
+        let step = if record.is_array() {
+            let expected = self.tasks_of(job);
+            diff::array::seen(job, Some(record), Accounting::NotAsked, &expected, now)
+        } else {
+            diff::seen(job, record, now)
+        };
+        if step.ended {
             let mut job = job.clone();
             let mut reports = Vec::new();
             if record.has_started() {

@@ -2,15 +2,20 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use forebay_service::CancellationToken;
-use forebay_wire::Timestamp;
+use forebay_wire::{JobId, Timestamp};
 
-use super::{Maintainer, diff, diff::DeniedBy, diff::Step, lock};
+use super::{
+    Maintainer,
+    diff::{self, DeniedBy, Step, array, array::Accounting},
+    lock,
+};
 use crate::{
-    integration::{Answer, Interest, Recall},
+    integration::{Answer, Interest, Recall, Record, Unavailable},
     job::{Phase, Tracked},
     store::Change,
 };
@@ -25,11 +30,73 @@ const SLOW_FACTOR: u32 = 10;
 /// back at any moment.
 const SLOW_GAP_MAX: Duration = Duration::from_secs(5);
 
+/// What is remembered from one look to the next.
+#[derive(Debug, Default)]
+struct Memory {
+    /// When accounting was asked last.
+    recalled: Option<Instant>,
+    /// The tasks that arrays were asked for: read from the spec once.
+    expected: HashMap<JobId, Arc<[u32]>>,
+}
+
+/// A job that the controller does not list, or not all of it.
+struct Denied {
+    job: Tracked,
+    interest: Interest,
+    /// Of an array, what the controller does list.
+    controller: Option<Record>,
+    /// The tasks of an array; none of a plain job.
+    expected: Arc<[u32]>,
+}
+
+impl Denied {
+    /// What follows; nothing if accounting was not asked and the controller lists nothing.
+    fn step(&self, recall: Option<&Result<Recall, Unavailable>>, now: Timestamp) -> Option<Step> {
+        let job = &self.job;
+        let recalled = match recall {
+            Some(Ok(Recall::Answer(answer))) => record_of(answer, &self.interest),
+            _ => None,
+        };
+        if self.is_array() {
+            let accounting = match recall {
+                None => Accounting::NotAsked,
+                Some(Err(_)) => Accounting::Silent,
+                Some(Ok(Recall::NoAccounting)) => Accounting::None,
+                Some(Ok(Recall::Answer(_))) => Accounting::Answer(recalled),
+            };
+            let controller = self.controller.as_ref();
+            return Some(array::seen(
+                job,
+                controller,
+                accounting,
+                &self.expected,
+                now,
+            ));
+        }
+        Some(match (recall?, recalled) {
+            (_, Some(record)) if record.has_ended() => diff::seen(job, record, now),
+            (Ok(Recall::Answer(_)), None) => diff::absent(job, DeniedBy::Both, now),
+            (Ok(Recall::NoAccounting), None) => diff::absent(job, DeniedBy::ControllerAlone, now),
+            // Accounting lags: it may still say "running".
+            (_, Some(_)) | (Err(_), None) => diff::absent(job, DeniedBy::ControllerSoFar, now),
+        })
+    }
+
+    fn is_array(&self) -> bool {
+        let record = self.controller.as_ref();
+        is_array(&self.job, record) || !self.expected.is_empty()
+    }
+}
+
+fn is_array(job: &Tracked, record: Option<&Record>) -> bool {
+    record.is_some_and(Record::is_array) || !job.told.tasks.is_empty()
+}
+
 impl Maintainer {
     pub(super) async fn watch(&self, stop: CancellationToken) {
         let poll = self.0.parts.limits.poll;
         let mut pause = Duration::ZERO;
-        let mut recalled: Option<Instant> = None;
+        let mut memory = Memory::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -41,7 +108,7 @@ impl Maintainer {
             let mut gap = GAP.min(poll);
             if !jobs.is_empty() {
                 let began = Instant::now();
-                self.look_at(jobs, &mut recalled).await;
+                self.look_at(jobs, &mut memory).await;
                 // However eagerly looks are asked for, they take a small share of the scheduler.
                 gap = gap.max((began.elapsed() * SLOW_FACTOR).min(SLOW_GAP_MAX));
             }
@@ -52,7 +119,7 @@ impl Maintainer {
         }
     }
 
-    async fn look_at(&self, jobs: Vec<Tracked>, recalled: &mut Option<Instant>) {
+    async fn look_at(&self, jobs: Vec<Tracked>, memory: &mut Memory) {
         let installation = self.installation().await;
         let mut asked: HashMap<_, (Tracked, Interest)> = HashMap::with_capacity(jobs.len());
         // An account that cannot be found is asked for once a look, not once a job.
@@ -81,44 +148,62 @@ impl Maintainer {
         let Ok(answer) = answer else { return };
 
         let now = Timestamp::now();
+        memory.expected.retain(|id, _| asked.contains_key(id));
         let mut steps = Vec::new();
         let mut denied = Vec::new();
         for (id, (mut job, interest)) in asked {
-            match record_of(&answer, &interest) {
-                Some(record) => {
-                    if record.marker.is_some() && record.run == 0 {
-                        // By its own clock. Accounting, which may not have the
-                        // mark, will be asked for the copy of that moment.
-                        job.copy = Some(record.copy.clone());
-                    }
+            let record = record_of(&answer, &interest);
+            if let Some(record) = record
+                && record.marker.is_some()
+                && record.run == 0
+            {
+                // By its own clock. Accounting, which may not have the
+                // mark, will be asked for the copy of that moment.
+                job.copy = Some(record.copy.clone());
+            }
+            match record {
+                Some(record) if !is_array(&job, Some(record)) => {
                     steps.push((diff::seen(&job, record, now), job));
                 }
                 None if answer.silent.contains(&id) => {
                     steps.push((diff::unheard(&job, now), job));
                 }
-                None => denied.push((id, job, interest)),
+                record => {
+                    let expected = memory.expected.entry(id);
+                    let expected = Arc::clone(expected.or_insert_with(|| self.tasks_of(&job)));
+                    if record.is_some() && array::missing(&job, record, &expected).is_empty() {
+                        let step = array::seen(&job, record, Accounting::NotAsked, &expected, now);
+                        steps.push((step, job));
+                    } else {
+                        denied.push(Denied {
+                            job,
+                            interest,
+                            controller: record.cloned(),
+                            expected,
+                        });
+                    }
+                }
             }
         }
-        let due = recalled.is_none_or(|at| at.elapsed() >= RECALL_GAP);
-        if !denied.is_empty() && due {
-            let interests: Vec<Interest> = denied.iter().map(|(_, _, i)| i.clone()).collect();
-            let recall = self.0.parts.integration.recall(&interests).await;
-            *recalled = Some(Instant::now());
-            for (_, job, interest) in denied {
-                let step = match &recall {
-                    Ok(Recall::Answer(answer)) => match record_of(answer, &interest) {
-                        Some(record) if record.has_ended() => diff::seen(&job, record, now),
-                        // Accounting lags: it may still say "running".
-                        Some(_) => diff::absent(&job, DeniedBy::ControllerSoFar, now),
-                        None => diff::absent(&job, DeniedBy::Both, now),
-                    },
-                    Ok(Recall::NoAccounting) => diff::absent(&job, DeniedBy::ControllerAlone, now),
-                    Err(_) => diff::absent(&job, DeniedBy::ControllerSoFar, now),
-                };
-                steps.push((step, job));
+        let due = memory.recalled.is_none_or(|at| at.elapsed() >= RECALL_GAP);
+        let recall = if !denied.is_empty() && due {
+            memory.recalled = Some(Instant::now());
+            let interests: Vec<Interest> = denied.iter().map(|one| one.interest.clone()).collect();
+            Some(self.0.parts.integration.recall(&interests).await)
+        } else {
+            None
+        };
+        for one in denied {
+            if let Some(step) = one.step(recall.as_ref(), now) {
+                steps.push((step, one.job));
             }
         }
         self.keep(steps).await;
+    }
+
+    /// The tasks that a job was asked to have.
+    pub(super) fn tasks_of(&self, job: &Tracked) -> Arc<[u32]> {
+        self.0.parts.integration.tasks(&job.spec).into()
     }
 
     /// Commits what was seen, and only then believes it.

@@ -258,6 +258,7 @@ async fn jobs_are_read_back_as_they_were() {
         freshness: Some(Freshness::Missing),
         absent_since: Some(Timestamp::now()),
         tasks: [(0, JobState::Running), (7, JobState::OutOfMemory)].into(),
+        tasks_absent: [(0, Timestamp::now())].into(),
         stdout_path: Some("/home/alice/out \"%A\"\n".into()),
         stderr_path: None,
     };

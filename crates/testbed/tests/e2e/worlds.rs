@@ -182,6 +182,13 @@ pub(crate) async fn accounting_slurm() -> &'static Slurm {
 
 /// A Slurm of a test's own, or for a shared one.
 pub(crate) async fn start_slurm(accounting: bool) -> Slurm {
+    Slurm::start(slurm_options(accounting))
+        .await
+        .unwrap_or_else(|error| panic!("{}", chain(&error)))
+}
+
+/// What such a Slurm is like.
+pub(crate) fn slurm_options(accounting: bool) -> slurm::Options {
     let names = users().into_iter().map(|user| user.name).collect();
     // A job that asks for no memory does not get a whole node's. One of the two refuses at once
     // what can never run; the other, as Slurm does by default, lets it wait.
@@ -190,16 +197,13 @@ pub(crate) async fn start_slurm(accounting: bool) -> Slurm {
     } else {
         "DefMemPerCPU=16\nEnforcePartLimits=ALL\n"
     };
-    let slurm = Slurm::start(slurm::Options {
+    slurm::Options {
         cpus: CPUS,
         users: names,
         accounting,
         extra_conf: extra.to_owned(),
         ..slurm::Options::default()
-    });
-    slurm
-        .await
-        .unwrap_or_else(|error| panic!("{}", chain(&error)))
+    }
 }
 
 /// An error and why.

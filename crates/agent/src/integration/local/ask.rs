@@ -4,7 +4,7 @@
 //! and its answer is taken with a later look.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     fmt,
     sync::Arc,
     time::Duration,
@@ -80,8 +80,8 @@ impl Questions {
             if !self.slow.contains(&uid) {
                 awaited.insert(uid);
             }
-            if !self.open.contains_key(&uid) {
-                self.open.insert(uid, about);
+            if let Entry::Vacant(open) = self.open.entry(uid) {
+                open.insert(about);
                 let turns = &self.turns[usize::from(self.slow.contains(&uid))];
                 let question = question(user_agents.clone(), account, Arc::clone(turns));
                 self.replies.push(question.boxed());

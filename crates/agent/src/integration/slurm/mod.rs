@@ -139,6 +139,10 @@ impl Integration for Slurm {
         request::stays_held(spec)
     }
 
+    fn tasks(&self, spec: &JobSpec) -> Vec<u32> {
+        request::tasks(spec)
+    }
+
     fn log_path(&self, job: &Tracked, stream: LogStream, task: Option<u32>) -> Option<String> {
         let pattern = match stream {
             LogStream::Stdout => job.told.stdout_path.as_deref()?,

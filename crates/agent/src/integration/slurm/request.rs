@@ -3,16 +3,19 @@
 //! What the spec says by field wins over its directives, and both win over the
 //! script's own `#SBATCH` lines, as a command line does.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use forebay_slurm::{
-    BatchScript, Submission, TimeLimit,
+    BatchScript, Submission, TaskSet, TimeLimit,
     options::{Directive, Policy, parse_directives},
     submit::{OpenMode, Options},
 };
 use forebay_wire::{Detail, api::JobSpec, ipc::Prepared};
 
 use crate::job::Marker;
+
+/// Tasks of an array that are told apart; Slurm's own limit is far below.
+const TASKS_MAX: u64 = 1_000_000;
 
 /// What goes to `sbatch`, and what follows from it.
 #[derive(Debug)]
@@ -59,6 +62,37 @@ pub(super) fn stays_held(spec: &JobSpec) -> bool {
         .and_then(|script| BatchScript::parse(script.as_bytes().to_vec(), Policy::script()).ok())
         .is_some_and(|script| says_hold(script.directives()));
     slurm.is_some_and(|slurm| slurm.hold) || in_directives || in_script
+}
+
+/// The tasks of an array, by index and in order: as its spec says, else its directives, else its
+/// script. None where nobody says so, or in words that are not known here.
+pub(super) fn tasks(spec: &JobSpec) -> Vec<u32> {
+    let slurm = spec.slurm.as_ref();
+    let said = |found: &[Directive]| {
+        let array = found.iter().rev().find(|found| found.name() == "array");
+        array.and_then(Directive::value).map(str::to_owned)
+    };
+    let in_spec = || slurm.and_then(|slurm| slurm.array.clone());
+    let in_directives = || {
+        let found = parse_directives(&slurm?.directives, Policy::strict()).ok()?;
+        said(&found)
+    };
+    let in_script = || {
+        let script = spec.script.as_ref()?.as_bytes().to_vec();
+        let script = BatchScript::parse(script, Policy::script()).ok()?;
+        script.directive("array")?.value().map(str::to_owned)
+    };
+    let Some(text) = in_spec().or_else(in_directives).or_else(in_script) else {
+        return Vec::new();
+    };
+    let Ok(set) = text.parse::<TaskSet>() else {
+        return Vec::new();
+    };
+    if set.is_cut() || set.count() > TASKS_MAX {
+        return Vec::new();
+    }
+    let tasks: BTreeSet<u32> = set.iter().filter_map(|task| task.try_into().ok()).collect();
+    tasks.into_iter().collect()
 }
 
 pub(super) fn of(
@@ -293,6 +327,28 @@ mod tests {
         assert_eq!(request.stdout.as_deref(), Some("/home/alice/work/x-%j.out"));
         assert_eq!(request.stderr, request.stdout);
         assert!(arguments.iter().any(|a| a == "--chdir=/home/alice/work"));
+    }
+
+    #[test]
+    fn an_arrays_tasks_are_known_wherever_they_are_said() {
+        let of = |spec: serde_json::Value| tasks(&serde_json::from_value(spec).expect("a spec"));
+        let script = "#!/bin/sh\n#SBATCH --array=5-6\ntrue\n";
+        assert_eq!(
+            of(serde_json::json!({"cluster": "hpc", "script": script})),
+            [5, 6]
+        );
+        let spec = |slurm| serde_json::json!({"cluster": "hpc", "script": script, "slurm": slurm});
+        let slurm = serde_json::json!({"directives": ["--array=0-8:4,2%3"]});
+        assert_eq!(of(spec(slurm)), [0, 2, 4, 8]);
+        let slurm = serde_json::json!({"directives": ["--array=0-8:4"], "array": "9,7,9"});
+        assert_eq!(of(spec(slurm)), [7, 9]);
+        // Too many to be meant, words that are not known, no array.
+        for array in ["0-18446744073709551615", "all"] {
+            let slurm = serde_json::json!({"array": array});
+            assert_eq!(of(spec(slurm)), [] as [u32; 0]);
+        }
+        let plain = serde_json::json!({"cluster": "hpc", "command": ["true"]});
+        assert_eq!(of(plain), [] as [u32; 0]);
     }
 
     #[test]
