@@ -132,6 +132,7 @@ struct RawCluster {
     integration: Spanned<String>,
     poll_ms: Option<Spanned<u64>>,
     status_s: Option<Spanned<u64>>,
+    sweep_s: Option<Spanned<u64>>,
     open_max: Option<Spanned<usize>>,
     unsubmitted_max: Option<Spanned<usize>>,
     submissions_max: Option<Spanned<usize>>,
@@ -346,6 +347,11 @@ fn cluster(raw: &Spanned<RawCluster>, problems: &mut Problems) -> Option<Cluster
             raw.status_s.as_ref(),
             1..=3_600,
             usual.status.as_secs(),
+        )),
+        sweep: Duration::from_secs(problems.within(
+            raw.sweep_s.as_ref(),
+            1..=3_600,
+            usual.sweep.as_secs(),
         )),
     };
     Some(Cluster {

@@ -17,9 +17,11 @@ use std::{
 
 use async_trait::async_trait;
 use forebay_wire::{
-    Detail, JobId,
+    Detail, JobId, Timestamp,
     api::{ClusterStatus, JobSpec, LogStream},
 };
+
+use uuid::Uuid;
 
 pub use record::{Part, PartPhase, Record};
 
@@ -139,6 +141,15 @@ pub struct Answer {
     pub silent: HashSet<JobId>,
 }
 
+/// Every open copy that carries an installation's mark.
+#[derive(Clone, Debug, Default)]
+pub struct Marked {
+    /// The copies.
+    pub records: Vec<Record>,
+    /// Since when the scheduler's controller runs, where that can be told.
+    pub since: Option<Timestamp>,
+}
+
 /// What accounting says of jobs that the scheduler no longer lists.
 #[derive(Clone, Debug)]
 pub enum Recall {
@@ -208,6 +219,13 @@ pub trait Integration: Send + Sync + fmt::Debug + 'static {
 
     /// What the scheduler's accounting knows of these jobs.
     async fn recall(&self, interest: &[Interest]) -> Result<Recall, Unavailable>;
+
+    /// Every open copy with this installation's mark, whether it is asked for or not.
+    /// Nothing where the scheduler cannot have two copies of a job.
+    async fn marked(&self, installation: Uuid) -> Result<Marked, Unavailable> {
+        let _ = installation;
+        Ok(Marked::default())
+    }
 
     /// How the cluster is.
     async fn status(&self) -> Result<ClusterStatus, Unavailable>;

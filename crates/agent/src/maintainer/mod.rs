@@ -15,6 +15,7 @@
 mod cancel;
 mod claim;
 pub mod diff;
+pub mod reap;
 mod release;
 mod status;
 mod submit;
@@ -44,8 +45,8 @@ use crate::{
     user_agents::UserAgents,
 };
 
-/// So many jobs may wait for room without keeping others from being claimed.
-const PARKED_MAX: usize = 1_000;
+/// So many jobs may wait for their own owner without keeping others' from being claimed.
+const PARKED_MAX: usize = 256;
 
 /// How much of a cluster's work is in hand at once, and how often it is looked at.
 #[derive(Clone, Debug)]
@@ -54,12 +55,14 @@ pub struct Limits {
     pub open_max: usize,
     /// Claimed jobs that the scheduler does not have yet, at most.
     pub unsubmitted_max: usize,
-    /// Submissions under way at once.
+    /// Submissions of one owner under way at once.
     pub submissions_max: usize,
     /// From one look at the scheduler to the next, while jobs are open.
     pub poll: Duration,
     /// How often the cluster's own state is read.
     pub status: Duration,
+    /// How often all copies of ours are looked through for those that should not be there.
+    pub sweep: Duration,
 }
 
 impl Default for Limits {
@@ -71,6 +74,7 @@ impl Default for Limits {
             submissions_max: 16,
             poll: Duration::from_secs(1),
             status: Duration::from_secs(30),
+            sweep: Duration::from_secs(30),
         }
     }
 }
@@ -106,7 +110,7 @@ struct Shared {
     watched: Mutex<HashMap<JobId, Tracked>>,
     /// Jobs on their way there.
     in_hand: Mutex<HashSet<JobId>>,
-    /// How many of those wait for room that only their owner's other jobs can make.
+    /// How many of those wait for their own owner: for a turn, or for room in the scheduler.
     parked: AtomicUsize,
     /// Jobs that somebody wants cancelled, and when that was first heard.
     cancels: Mutex<HashMap<JobId, Instant>>,

@@ -64,20 +64,35 @@ impl Maintainer {
                 received = held.recv_many(&mut batch, BATCH_MAX) => if received == 0 { return },
             }
             self.gather(held, &mut batch, &stop).await;
-            let open = self.0.parts.store.keep_open();
+            let mut by_owner: HashMap<String, Vec<Held>> = HashMap::new();
+            for held in batch.drain(..) {
+                let of_owner = by_owner.entry(held.job.owner.identity.clone());
+                of_owner.or_default().push(held);
+            }
+            for (identity, jobs) in by_owner {
+                self.spawn_release(identity, jobs, &stop);
+            }
+        }
+    }
+
+    /// Releases the jobs of one owner beside those of others, whose user-agents may hang.
+    fn spawn_release(&self, identity: String, jobs: Vec<Held>, stop: &CancellationToken) {
+        let (this, stop) = (self.clone(), stop.clone());
+        let open = self.0.parts.store.keep_open();
+        drop(self.0.tasks.spawn("release", async move {
             // Should it panic, the jobs are not lost with it.
-            let jobs: Vec<Tracked> = batch.iter().map(|held| held.job.clone()).collect();
-            let released = AssertUnwindSafe(self.release_batch(std::mem::take(&mut batch)));
+            let kept: Vec<Tracked> = jobs.iter().map(|held| held.job.clone()).collect();
+            let released = AssertUnwindSafe(this.release_of(&identity, jobs));
             let again = released.catch_unwind().await.unwrap_or_else(|_| {
                 tracing::error!("a release panicked; its jobs are taken up again");
-                jobs.into_iter()
-                    .filter(|job| lock(&self.0.in_hand).contains(&job.job))
+                kept.into_iter()
+                    .filter(|job| lock(&this.0.in_hand).contains(&job.job))
                     .map(Held::maybe_released)
                     .collect()
             });
             drop(open);
-            self.again(again, &stop);
-        }
+            this.again(again, &stop);
+        }));
     }
 
     /// Waits for those that will be held in a moment.
@@ -88,7 +103,7 @@ impl Maintainer {
         stop: &CancellationToken,
     ) {
         let until = Instant::now() + GATHER;
-        while batch.len() < BATCH_MAX && self.under_way() > batch.len() {
+        while batch.len() < BATCH_MAX && lock(&self.0.in_hand).len() > batch.len() {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep_until(until) => return,
@@ -115,30 +130,19 @@ impl Maintainer {
     }
 
     /// Gives back those that must be tried again.
-    async fn release_batch(&self, batch: Vec<Held>) -> Vec<Held> {
-        let mut by_owner: HashMap<String, Vec<Held>> = HashMap::new();
-        for held in batch {
-            by_owner
-                .entry(held.job.owner.identity.clone())
-                .or_default()
-                .push(held);
-        }
-        let mut again = Vec::new();
-        for (identity, jobs) in by_owner {
-            let account = match self.0.parts.accounts.resolve(&identity).await {
-                Ok(account) => account,
-                Err(error) => {
-                    tracing::warn!(identity, %error, "held jobs wait for their account");
-                    again.extend(jobs);
-                    continue;
-                }
-            };
-            let (cancelled, wanted): (Vec<_>, Vec<_>) = jobs
-                .into_iter()
-                .partition(|held| self.cancel_wanted(held.job.job));
-            again.extend(self.cancel_held(&account, cancelled).await);
-            again.extend(self.release_wanted(&account, wanted).await);
-        }
+    async fn release_of(&self, identity: &str, jobs: Vec<Held>) -> Vec<Held> {
+        let account = match self.0.parts.accounts.resolve(identity).await {
+            Ok(account) => account,
+            Err(error) => {
+                tracing::warn!(identity, %error, "held jobs wait for their account");
+                return jobs;
+            }
+        };
+        let (cancelled, wanted): (Vec<_>, Vec<_>) = jobs
+            .into_iter()
+            .partition(|held| self.cancel_wanted(held.job.job));
+        let mut again = self.cancel_held(&account, cancelled).await;
+        again.extend(self.release_wanted(&account, wanted).await);
         again
     }
 

@@ -1,9 +1,10 @@
 //! Hands jobs to the scheduler, held, each exactly once.
 
 use std::{
+    collections::HashMap,
     panic::AssertUnwindSafe,
     sync::{
-        Arc,
+        Arc, Mutex, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -13,9 +14,9 @@ use forebay_service::{Backoff, CancellationToken, logs};
 use forebay_wire::{JobState, Timestamp, link::Observation};
 use futures_util::FutureExt;
 use sha2::{Digest, Sha256};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 
-use super::{Maintainer, Wait, about, release::Held};
+use super::{Maintainer, Wait, about, lock, release::Held};
 use crate::{
     accounts::Account,
     integration::{Record, Submission, SubmitError},
@@ -31,6 +32,8 @@ const OUTPUTS_MAX: Duration = Duration::from_secs(8);
 /// Before a submission that failed unforeseen is looked into again.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
 
+/// So many owners' submissions may be under way at their full number.
+const OWNERS_AT_ONCE: usize = 4;
 /// Jobs whose intents share a transaction.
 const INTENTS_MAX: usize = 32;
 
@@ -50,6 +53,50 @@ struct Upcoming {
     /// Its intent is written, and nothing has been sent since: no copy of this
     /// attempt can exist yet.
     intended: bool,
+}
+
+/// Who may submit now. An owner whose user-agent hangs holds his own turns and no
+/// more, so that others go on.
+#[derive(Debug)]
+struct Turns {
+    /// At once of one owner, which is what one user-agent runs at once.
+    of_owner_max: usize,
+    of_owner: Mutex<HashMap<String, Weak<Semaphore>>>,
+    all: Semaphore,
+}
+
+/// A turn, given back when it is dropped.
+type Turn<'a> = (OwnedSemaphorePermit, SemaphorePermit<'a>);
+
+impl Turns {
+    fn new(of_owner_max: usize) -> Self {
+        Self {
+            of_owner_max,
+            of_owner: Mutex::default(),
+            all: Semaphore::new(of_owner_max * OWNERS_AT_ONCE),
+        }
+    }
+
+    async fn take(&self, owner: &str) -> Turn<'_> {
+        let of_owner = self.of(owner).acquire_owned().await;
+        let all = self.all.acquire().await;
+        match (of_owner, all) {
+            (Ok(of_owner), Ok(all)) => (of_owner, all),
+            // They are never closed.
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn of(&self, owner: &str) -> Arc<Semaphore> {
+        let mut all = lock(&self.of_owner);
+        if let Some(turns) = all.get(owner).and_then(Weak::upgrade) {
+            return turns;
+        }
+        all.retain(|_, turns| turns.strong_count() > 0);
+        let turns = Arc::new(Semaphore::new(self.of_owner_max));
+        all.insert(owner.to_owned(), Arc::downgrade(&turns));
+        turns
+    }
 }
 
 /// Counts a job as parked for as long as it lives.
@@ -74,7 +121,7 @@ impl Maintainer {
         jobs: &mut mpsc::UnboundedReceiver<Tracked>,
         stop: CancellationToken,
     ) {
-        let under_way = Arc::new(Semaphore::new(self.0.parts.limits.submissions_max));
+        let turns = Arc::new(Turns::new(self.0.parts.limits.submissions_max));
         let mut batch = Vec::new();
         loop {
             tokio::select! {
@@ -87,23 +134,13 @@ impl Maintainer {
             let upcoming = self.intend(std::mem::take(&mut batch)).await;
             drop(open);
             for upcoming in upcoming {
-                // Those behind are not written as intended long before their turn.
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    _ = under_way.acquire() => {}
-                }
-                self.spawn_submission(upcoming, &under_way, &stop);
+                self.spawn_submission(upcoming, &turns, &stop);
             }
         }
     }
 
-    fn spawn_submission(
-        &self,
-        upcoming: Upcoming,
-        under_way: &Arc<Semaphore>,
-        stop: &CancellationToken,
-    ) {
-        let (this, stop, under_way) = (self.clone(), stop.clone(), Arc::clone(under_way));
+    fn spawn_submission(&self, upcoming: Upcoming, turns: &Arc<Turns>, stop: &CancellationToken) {
+        let (this, stop, turns) = (self.clone(), stop.clone(), Arc::clone(turns));
         let open = self.0.parts.store.keep_open();
         drop(self.0.tasks.spawn("submission", async move {
             let _open = open;
@@ -112,7 +149,7 @@ impl Maintainer {
                 phase: Phase::Intent,
                 ..upcoming.job.clone()
             };
-            let submitted = AssertUnwindSafe(this.submit_one(upcoming, &under_way, &stop));
+            let submitted = AssertUnwindSafe(this.submit_one(upcoming, &turns, &stop));
             if submitted.catch_unwind().await.is_err() {
                 tracing::error!(job = %again.job, "a submission panicked; it is taken up again");
                 tokio::time::sleep(AFTER_PANIC).await;
@@ -168,12 +205,7 @@ impl Maintainer {
         integration.script(&job.spec)
     }
 
-    async fn submit_one(
-        &self,
-        upcoming: Upcoming,
-        under_way: &Semaphore,
-        stop: &CancellationToken,
-    ) {
+    async fn submit_one(&self, upcoming: Upcoming, turns: &Turns, stop: &CancellationToken) {
         let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         let mut retry = backoff.retry();
         let mut full_since = None;
@@ -183,14 +215,15 @@ impl Maintainer {
         } = upcoming;
         loop {
             // Held for one step only: jobs that wait must not hold up others.
-            let permit = tokio::select! {
+            let parked = Parked::new(&self.0.parked);
+            let turn = tokio::select! {
                 () = stop.cancelled() => return,
-                permit = under_way.acquire() => permit,
+                turn = turns.take(&job.owner.identity) => turn,
             };
-            let Ok(permit) = permit else { return };
+            drop(parked);
             let outcome = self.submit_step(&mut job, intended, &mut full_since).await;
             intended = false;
-            drop(permit);
+            drop(turn);
             let wait = match outcome {
                 Ok(Next::Held) => return self.hand_to_release(Held::new(job)),
                 Ok(Next::Released) => return self.hand_to_watch([job]),

@@ -13,6 +13,7 @@ use super::{
     Maintainer,
     diff::{self, DeniedBy, Step, array, array::Accounting},
     lock,
+    reap::Sweeps,
 };
 use crate::{
     integration::{Answer, Interest, Recall, Record, Unavailable},
@@ -97,12 +98,14 @@ impl Maintainer {
         let poll = self.0.parts.limits.poll;
         let mut pause = Duration::ZERO;
         let mut memory = Memory::default();
+        let mut sweeps = Sweeps::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.0.look.nudged() => {}
                 () = tokio::time::sleep(pause) => {}
             }
+            let was_silent = self.0.silent.borrow().is_some();
             let jobs: Vec<Tracked> = lock(&self.0.watched).values().cloned().collect();
             pause = if jobs.is_empty() { poll * 5 } else { poll };
             let mut gap = GAP.min(poll);
@@ -112,6 +115,8 @@ impl Maintainer {
                 // However eagerly looks are asked for, they take a small share of the scheduler.
                 gap = gap.max((began.elapsed() * SLOW_FACTOR).min(SLOW_GAP_MAX));
             }
+            let is_back = was_silent && self.0.silent.borrow().is_none();
+            self.sweep(&mut sweeps, is_back).await;
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(gap) => {}

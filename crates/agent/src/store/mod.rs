@@ -24,6 +24,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "V2__link_and_tails",
         include_str!("migrations/V2__link_and_tails.sql"),
     ),
+    ("V3__reaper", include_str!("migrations/V3__reaper.sql")),
 ];
 
 /// What the site database could not do.

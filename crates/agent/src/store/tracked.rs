@@ -1,9 +1,9 @@
 //! Jobs that this site sees through.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use forebay_postgres::tokio_postgres::{self, Row};
-use forebay_wire::{JobId, UserId, link::Owner};
+use forebay_wire::{JobId, Timestamp, UserId, link::Owner};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -78,6 +78,58 @@ impl Store {
                 what: "job",
                 source: source.into(),
             })
+    }
+
+    /// Under which start of the scheduler's controller these were seen let go, of those that were.
+    pub async fn seen_under(
+        &self,
+        jobs: &[JobId],
+    ) -> Result<HashMap<JobId, Timestamp>, StoreError> {
+        let ids: Vec<Uuid> = jobs.iter().map(|job| job.uuid()).collect();
+        let client = self
+            .pool
+            .get()
+            .await
+            .map_err(StoreError::at("connecting"))?;
+        let rows = client
+            .named("tracked_jobs.seen_under")
+            .query(
+                "SELECT job, seen_under FROM tracked_jobs WHERE job = ANY($1) AND seen_under IS NOT NULL",
+                &[&ids],
+            )
+            .await
+            .map_err(StoreError::at("reading jobs"))?;
+        let read = |row: &Row| -> Result<_, tokio_postgres::Error> {
+            let at: time::OffsetDateTime = row.try_get(1)?;
+            Ok((JobId::from_uuid(row.try_get(0)?), at.into()))
+        };
+        rows.iter()
+            .map(|row| {
+                read(row).map_err(|source| StoreError::Row {
+                    what: "job",
+                    source: source.into(),
+                })
+            })
+            .collect()
+    }
+
+    /// These were seen let go under the controller that runs since `since`.
+    pub async fn set_seen_under(&self, jobs: &[JobId], since: Timestamp) -> Result<(), StoreError> {
+        let ids: Vec<Uuid> = jobs.iter().map(|job| job.uuid()).collect();
+        let client = self
+            .pool
+            .get()
+            .await
+            .map_err(StoreError::at("connecting"))?;
+        client
+            .named("tracked_jobs.set_seen_under")
+            .execute(
+                "UPDATE tracked_jobs SET seen_under = $2 WHERE job = ANY($1)",
+                &[&ids, &since.get()],
+            )
+            .await
+            .map_err(StoreError::at("noting a restart of the controller"))?;
+        Ok(())
     }
 
     /// Forgets jobs that ended longer ago than `age`, and their attempts.

@@ -331,3 +331,35 @@ async fn a_job_denied_for_long_enough_is_lost() {
     );
     world.end(agent).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hangs_for_one_owner_holds_up_nobody_else() {
+    need!(Postgres, Root);
+    let world = World::new().await;
+    let other = forebay_testbed::accounts::test_account(2).expect("a test account");
+    let own = forebay_testbed::accounts::test_account(1).expect("a test account");
+    assert_eq!(world.identity, own.name);
+    let agent = world.agent().await;
+    let submit = |identity: &str| {
+        let mut work = world.work(None);
+        work.owner.identity = identity.to_owned();
+        let job = work.job;
+        world.view_server.queue(work);
+        job
+    };
+    // More than may be submitted at once, and more than may be on their way.
+    world.with(|model| model.hung = Some(own.uid));
+    let hung: Vec<_> = (0..150).map(|_| submit(&own.name)).collect();
+    world
+        .model
+        .until("hangs", |model| model.submitted >= 16)
+        .await;
+    let free = submit(&other.name);
+    world.ends(free, &["released 1", "succeeded"]).await;
+    world.with(|model| model.hung = None);
+    for job in hung {
+        world.view_server.until_ended(job).await;
+        assert_eq!(world.model.runs(job), 1);
+    }
+    world.end(agent).await;
+}

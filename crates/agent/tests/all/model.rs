@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use forebay_agent::{
     accounts::Account,
     integration::{
-        Answer, Integration, Interest, Part, PartPhase, Recall, Receipt, Record, Release,
+        Answer, Integration, Interest, Marked, Part, PartPhase, Recall, Receipt, Record, Release,
         Submission, SubmitError, Unavailable,
     },
     job::{Copy, Marker},
@@ -19,6 +19,7 @@ use forebay_wire::{
     Detail, Freshness, JobId, JobState, Timestamp,
     api::{ClusterStatus, Exit, JobSpec},
 };
+use uuid::Uuid;
 
 /// What becomes of one submission.
 #[derive(Clone, Debug)]
@@ -75,6 +76,10 @@ pub(crate) struct State {
     pub(crate) releases: VecDeque<Let>,
     pub(crate) accounting: Accounting,
     pub(crate) silent: bool,
+    /// What is let go waits for its turn.
+    pub(crate) busy: bool,
+    /// Since when the controller runs.
+    pub(crate) since: Option<Timestamp>,
     /// Jobs stay running until told otherwise.
     pub(crate) endless: bool,
     /// There is no room for these.
@@ -87,6 +92,8 @@ pub(crate) struct State {
     pub(crate) stdout: Option<String>,
     /// Where outputs are is never answered.
     pub(crate) outputs_hang: bool,
+    /// Whatever is done for this account never ends.
+    pub(crate) hung: Option<u32>,
     /// How long a submission takes.
     pub(crate) slow: Option<Duration>,
     /// Calls of `submit_held` and `find`.
@@ -160,11 +167,13 @@ impl State {
     }
 
     fn start(&mut self, id: u64) -> bool {
-        let endless = self.endless;
+        let (endless, busy) = (self.endless, self.busy);
         let Some(copy) = self.copies.get_mut(&id).filter(|copy| !copy.has_ended()) else {
             return false;
         };
-        if copy.phase == PartPhase::Held {
+        if copy.phase == PartPhase::Held && busy {
+            copy.phase = PartPhase::Waiting;
+        } else if matches!(copy.phase, PartPhase::Held | PartPhase::Waiting) {
             *self.runs.entry(copy.marker.job).or_default() += 1;
             copy.started_at = Some(Timestamp::now());
             copy.phase = PartPhase::Running;
@@ -191,6 +200,13 @@ impl Model {
     /// How often a job was started.
     pub(crate) fn runs(&self, job: JobId) -> u32 {
         self.state().runs.get(&job).copied().unwrap_or(0)
+    }
+
+    /// Until the account's user-agent answers again.
+    async fn hang(&self, account: &Account) {
+        while self.state().hung == Some(account.uid) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Copies of a job that have not ended.
@@ -228,6 +244,26 @@ impl Model {
     /// The controller loses its state.
     pub(crate) fn forget_all(&self) {
         self.state().copies.clear();
+    }
+
+    /// The controller is restarted and has lost that it let these go.
+    pub(crate) fn restart_and_hold_again(&self) {
+        let mut state = self.state();
+        for copy in state.copies.values_mut().filter(|copy| !copy.has_ended()) {
+            copy.phase = PartPhase::Held;
+            copy.started_at = None;
+        }
+        let later = time::OffsetDateTime::now_utc() + Duration::from_secs(1);
+        state.since = Some(later.into());
+    }
+
+    /// The owners hold their waiting jobs.
+    pub(crate) fn hold_all(&self) {
+        for copy in self.state().copies.values_mut() {
+            if copy.phase == PartPhase::Waiting {
+                copy.phase = PartPhase::Held;
+            }
+        }
     }
 
     /// Somebody ends the copies by hand.
@@ -307,6 +343,7 @@ impl Integration for Model {
             state.submitted += 1;
             state.slow
         };
+        self.hang(submission.account).await;
         tokio::time::sleep(slow.unwrap_or_default()).await;
         let hangs = {
             let mut state = self.state();
@@ -368,7 +405,8 @@ impl Integration for Model {
         (file("stdout"), file("stderr"))
     }
 
-    async fn release(&self, _account: &Account, ids: &[String]) -> Vec<Release> {
+    async fn release(&self, account: &Account, ids: &[String]) -> Vec<Release> {
+        self.hang(account).await;
         let (how, outcomes) = {
             let mut state = self.state();
             state.released += 1;
@@ -456,6 +494,21 @@ impl Integration for Model {
             answer.records.insert(one.marker.job, copy.record());
         }
         Ok(Recall::Answer(answer))
+    }
+
+    async fn marked(&self, installation: Uuid) -> Result<Marked, Unavailable> {
+        let state = self.state();
+        state.check()?;
+        let ours = |copy: &&Copy_| copy.marker.installation == installation && !copy.has_ended();
+        Ok(Marked {
+            records: state
+                .copies
+                .values()
+                .filter(ours)
+                .map(Copy_::record)
+                .collect(),
+            since: state.since,
+        })
     }
 
     async fn status(&self) -> Result<ClusterStatus, Unavailable> {

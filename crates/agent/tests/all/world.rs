@@ -115,6 +115,7 @@ impl World {
             integration: Arc::new(self.model.clone()),
             limits: Limits {
                 poll: Duration::from_millis(20),
+                sweep: Duration::from_millis(50),
                 ..Limits::default()
             },
             store: store.clone(),

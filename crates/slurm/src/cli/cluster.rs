@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
+use time::OffsetDateTime;
 
-use super::fields::{number, text};
+use super::fields::{self, number, text};
 use super::{Cli, Error};
 use crate::duration::TimeLimit;
 use crate::options::Release;
@@ -30,6 +31,9 @@ pub struct ClusterConfig {
     pub cluster: String,
     /// The controller's version, such as `22.05.8`.
     pub version: String,
+    /// When the controller was started last.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub booted_at: Option<OffsetDateTime>,
     /// Whether accounting is kept in a database.
     pub accounting: bool,
     /// Whether accounting stores jobs' comments.
@@ -196,6 +200,7 @@ fn read_config(output: &str) -> Option<ClusterConfig> {
     let config = ClusterConfig {
         cluster: get("ClusterName").to_owned(),
         version: get("SLURM_VERSION").to_owned(),
+        booted_at: fields::time(get("BOOT_TIME")).ok().flatten(),
         accounting: get("AccountingStorageType").ends_with("slurmdbd"),
         stores_comments: has("AccountingStoreFlags", "job_comment"),
         min_job_age: Duration::from_secs(first_number(get("MinJobAge")).unwrap_or(0)),
@@ -231,9 +236,11 @@ impl Cli {
 
     /// The settings that an adapter needs.
     pub async fn config(&self) -> Result<ClusterConfig, Error> {
-        let output = self
-            .ask(Command::new(Program::Scontrol, ["show", "config"]))
-            .await?;
+        let command = Command {
+            env: super::queue::environment(),
+            ..Command::new(Program::Scontrol, ["show", "config"])
+        };
+        let output = self.ask(command).await?;
         if !output.exit.success() {
             return Err(Error::of(Program::Scontrol, &output));
         }

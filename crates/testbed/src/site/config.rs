@@ -67,6 +67,7 @@ pub(super) fn agent(settings: &Settings<'_>) -> String {
          name = {name}\n\
          integration = {integration}\n\
          status_s = 1\n\
+         sweep_s = 2\n\
          {poll}{table}",
         environment = text(settings.environment),
         run_dir = path(&dir.join("run")),

@@ -19,10 +19,11 @@ use forebay_wire::{
     Detail, Freshness, Timestamp,
     api::{ClusterStatus, JobSpec, LogStream, Partition},
 };
+use uuid::Uuid;
 
 use super::{
-    Answer, Integration, Interest, Recall, Receipt, Record, Release, Submission, SubmitError,
-    Unavailable, script,
+    Answer, Integration, Interest, Marked, Recall, Receipt, Record, Release, Submission,
+    SubmitError, Unavailable, script,
 };
 use crate::{
     accounts::Account,
@@ -104,6 +105,14 @@ fn skipped(rows: &[forebay_slurm::Skipped]) {
 
 fn ids(ids: &[String]) -> Vec<JobId> {
     ids.iter().filter_map(|id| id.parse().ok()).collect()
+}
+
+/// Everything that has not ended.
+fn open() -> QueueQuery {
+    QueueQuery {
+        states: OPEN.iter().map(ToString::to_string).collect(),
+        ..QueueQuery::default()
+    }
 }
 
 /// The records that are of the jobs asked for, by job.
@@ -268,11 +277,7 @@ impl Integration for Slurm {
             ..QueueQuery::default()
         };
         if interest.len() > BY_ID_MAX {
-            let open = QueueQuery {
-                states: OPEN.iter().map(ToString::to_string).collect(),
-                ..QueueQuery::default()
-            };
-            chosen(self.queue(open).await?, interest, &mut answer);
+            chosen(self.queue(open()).await?, interest, &mut answer);
         }
         // Ended ones, as long as the controller remembers them; an array's ended tasks, too.
         let missing: Vec<&Interest> = interest
@@ -312,6 +317,21 @@ impl Integration for Slurm {
         let mut answer = Answer::default();
         chosen(record::of_accounting(&listing.items), interest, &mut answer);
         Ok(Recall::Answer(answer))
+    }
+
+    async fn marked(&self, installation: Uuid) -> Result<Marked, Unavailable> {
+        // Before the listing: should the controller be restarted between, the next look sees it.
+        let since = self.watch.config().await.map_err(unavailable)?.booted_at;
+        let mut records = self.queue(open()).await?;
+        records.retain(|record| {
+            record
+                .marker
+                .is_some_and(|marker| marker.installation == installation)
+        });
+        Ok(Marked {
+            records,
+            since: since.map(Into::into),
+        })
     }
 
     async fn status(&self) -> Result<ClusterStatus, Unavailable> {
