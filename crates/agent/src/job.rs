@@ -5,11 +5,13 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use forebay_wire::{
     ClusterName, Freshness, JobId, JobState, Timestamp,
-    api::JobSpec,
     link::{Owner, Work},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
+
+use crate::asked::Asked;
 
 /// The mark that every job of ours carries in the scheduler's comment:
 /// `forebay:<installation>:<job>`, then a space, then the user's own comment.
@@ -161,7 +163,7 @@ pub struct Tracked {
     /// Whose it is.
     pub owner: Owner,
     /// What to run.
-    pub spec: Arc<JobSpec>,
+    pub spec: Arc<Asked>,
     /// How far its submission has come.
     pub phase: Phase,
     /// Which try this is, from 1; 0 before the first.
@@ -175,28 +177,29 @@ pub struct Tracked {
 }
 
 impl Tracked {
-    /// A job just claimed.
-    pub fn claimed(work: Work) -> Self {
-        Self {
+    /// A job just claimed. What is no spec at all is an error.
+    pub fn claimed(work: Work<Value>) -> Result<Self, serde_json::Error> {
+        let spec = Asked::read(work.spec)?;
+        Ok(Self {
             job: work.job,
-            cluster: work.spec.cluster.clone(),
+            cluster: spec.cluster.clone(),
             owner: work.owner,
-            spec: Arc::new(work.spec),
+            spec: Arc::new(spec),
             phase: Phase::Claimed,
             attempt: 0,
             copy: None,
             cancel_wanted: work.cancel_wanted,
             told: Told::default(),
-        }
+        })
     }
 
     /// A job that the central side says is ours, and that we do not know: our
     /// claim's answer was lost, or our database. An earlier try may exist.
-    pub fn recovered(work: Work) -> Self {
-        Self {
+    pub fn recovered(work: Work<Value>) -> Result<Self, serde_json::Error> {
+        Ok(Self {
             phase: Phase::Intent,
-            ..Self::claimed(work)
-        }
+            ..Self::claimed(work)?
+        })
     }
 }
 

@@ -15,6 +15,7 @@
 pub mod accounts;
 mod app;
 mod args;
+pub mod asked;
 pub mod config;
 pub mod integration;
 pub mod job;

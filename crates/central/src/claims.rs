@@ -7,13 +7,14 @@ use forebay_wire::{
     JobId, JobState, Timestamp, UserId,
     link::{Claim, Claimed, Open, OpenJobs, Owner, Work},
 };
+use serde_json::Value;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::{
     Store,
     error::Error,
-    jobs::{Change, Guard, LIFE_COLUMNS, spec_of, write},
+    jobs::{Change, Guard, LIFE_COLUMNS, write},
     life::{Cause, transition},
     sites::{Link, check_epoch},
     sql::get,
@@ -57,7 +58,7 @@ const NEXT: &str = "
 impl Store {
     /// Moves up to `free` queued jobs to `submitting` for the link's site. The
     /// same request gets the same answer, less what has ended since.
-    pub async fn claim(&self, link: &Link, claim: &Claim) -> Result<Claimed, Error> {
+    pub async fn claim(&self, link: &Link, claim: &Claim) -> Result<Claimed<Value>, Error> {
         let free = claim.free.min(CLAIM_MAX);
         let mut client = self.client().await?;
         let tx = client.transaction().await?;
@@ -97,7 +98,11 @@ impl Store {
 
     /// Jobs that the link's site has claimed and that have not ended, by id: one page of those
     /// behind `after`.
-    pub async fn open_jobs(&self, link: &Link, after: Option<JobId>) -> Result<OpenJobs, Error> {
+    pub async fn open_jobs(
+        &self,
+        link: &Link,
+        after: Option<JobId>,
+    ) -> Result<OpenJobs<Value>, Error> {
         self.link_current(link).await?;
         let client = self.client().await?;
         let sql = format!(
@@ -138,9 +143,12 @@ impl Store {
 }
 
 /// What [`Work`] is made of.
-const WORK_COLUMNS: &str = "j.id, j.owner, u.name AS owner_name, j.spec::text AS spec, j.cancel_wanted_at IS NOT NULL AS cancel_wanted";
+const WORK_COLUMNS: &str =
+    "j.id, j.owner, u.name AS owner_name, j.spec, j.cancel_wanted_at IS NOT NULL AS cancel_wanted";
 
-fn work(row: &Row) -> Result<Work, Error> {
+/// With the spec as it was handed in: a newer view-server may have taken it, and what this one does
+/// not know of it is for the agent to run or to refuse.
+fn work(row: &Row) -> Result<Work<Value>, Error> {
     let job = JobId::from_uuid(get(row, "id")?);
     Ok(Work {
         job,
@@ -149,19 +157,23 @@ fn work(row: &Row) -> Result<Work, Error> {
             // Until accounts have their own place, an identity is the account of the same name.
             identity: get(row, "owner_name")?,
         },
-        spec: spec_of(job, get(row, "spec")?)?,
+        spec: get(row, "spec")?,
         cancel_wanted: get(row, "cancel_wanted")?,
     })
 }
 
-fn open(row: &Row) -> Result<Open, Error> {
+fn open(row: &Row) -> Result<Open<Value>, Error> {
     Ok(Open {
         work: work(row)?,
         state: crate::sql::parsed("jobs", row, "state")?,
     })
 }
 
-async fn repeated(tx: &Transaction<'_>, link: &Link, claim: &Claim) -> Result<Claimed, Error> {
+async fn repeated(
+    tx: &Transaction<'_>,
+    link: &Link,
+    claim: &Claim,
+) -> Result<Claimed<Value>, Error> {
     let row = tx
         .named("claims.get")
         .query_one(
@@ -193,7 +205,7 @@ async fn take(
     link: &Link,
     claim: &Claim,
     free: u32,
-) -> Result<Claimed, Error> {
+) -> Result<Claimed<Value>, Error> {
     // One more than wanted tells whether there are more.
     let rows = tx
         .named("claims.next")
@@ -216,7 +228,7 @@ async fn take(
     let rows = tx.named("claims.lock").query(&sql, &[&wanted]).await?;
     let now = Timestamp::now();
     let mut changes = Vec::with_capacity(rows.len());
-    let mut works: BTreeMap<Uuid, Work> = BTreeMap::new();
+    let mut works: BTreeMap<Uuid, Work<Value>> = BTreeMap::new();
     for row in &rows {
         let work = match work(row) {
             Ok(work) => work,
@@ -240,7 +252,7 @@ async fn take(
         works.insert(work.job.uuid(), work);
     }
     write(tx, &changes, Guard::Rev).await?;
-    let jobs: Vec<Work> = wanted.iter().filter_map(|id| works.remove(id)).collect();
+    let jobs: Vec<Work<Value>> = wanted.iter().filter_map(|id| works.remove(id)).collect();
     let ids: Vec<Uuid> = jobs.iter().map(|work| work.job.uuid()).collect();
     // Whose job came last in this claim was served last.
     let served: BTreeMap<Uuid, i64> = (0..)

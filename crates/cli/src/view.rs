@@ -1,107 +1,45 @@
-//! The server's answers as they are read: only what is shown, and tolerant of
-//! fields that a newer server adds. `--json` passes the answers on as they came.
-
-use std::collections::BTreeMap;
+//! The server's answers in words. What a newer server adds to them is ignored here; `--json` passes
+//! them on as they came.
 
 use forebay_wire::{
-    Freshness, JobId, JobState, Timestamp,
-    api::{JobStatus, Page},
+    Freshness, JobState,
+    api::{Exit, Job, Page},
 };
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::table::Tint;
 
-/// A job. `forebay_wire::api::Job` refuses a spec with unknown fields, which is
-/// right for who accepts jobs and wrong for who lists them.
-#[derive(Clone, Debug, Deserialize)]
-pub struct JobView {
-    /// Its id.
-    pub id: JobId,
-    /// When it was handed in.
-    pub created_at: Timestamp,
-    /// Whose it is.
-    pub owner: String,
-    /// Who runs it.
-    pub site: String,
-    /// What was asked for.
-    pub spec: SpecView,
-    /// What became of it.
-    pub status: JobStatus,
+/// A job's name, or what stands in for one.
+pub fn title(job: &Job) -> &str {
+    let command = job.spec.command.as_deref();
+    let program = command.and_then(<[String]>::first).map(String::as_str);
+    job.spec.name.as_deref().or(program).unwrap_or("(script)")
 }
 
-/// What was asked for.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct SpecView {
-    /// The cluster.
-    pub cluster: String,
-    /// What the job is called.
-    pub name: Option<String>,
-    /// The script.
-    pub script: Option<String>,
-    /// Or the program and its arguments.
-    pub command: Option<Vec<String>>,
-    /// What it needs, as the API names it.
-    pub resources: Map<String, Value>,
-    /// The longest it may run, in seconds.
-    pub time_limit_s: Option<u64>,
-    /// Where it runs.
-    pub directory: Option<String>,
-    /// Its variables.
-    pub environment: BTreeMap<String, String>,
-    /// Where its output goes, as the API names it.
-    pub output: Map<String, Value>,
-    /// Slurm's options, as the API names them.
-    pub slurm: Map<String, Value>,
-}
-
-impl JobView {
-    /// Its name, or what stands in for one.
-    pub fn title(&self) -> &str {
-        let program = || {
-            self.spec
-                .command
-                .as_deref()
-                .and_then(<[String]>::first)
-                .map(String::as_str)
-        };
-        self.spec
-            .name
-            .as_deref()
-            .or_else(program)
-            .unwrap_or("(script)")
-    }
-
-    /// Its state, and what must be known beside it: `running (stale)`.
-    pub fn state(&self) -> String {
-        let status = &self.status;
-        let mut marks = Vec::new();
-        if !status.state.is_end() {
-            if status.cancel_wanted_at.is_some() {
-                marks.push("cancelling");
-            }
-            match status.freshness {
-                Freshness::Live => {}
-                other => marks.push(other.as_str()),
-            }
+/// A job's state, and what must be known beside it: `running (stale)`.
+pub fn state(job: &Job) -> String {
+    let status = &job.status;
+    let mut marks = Vec::new();
+    if !status.state.is_end() {
+        if status.cancel_wanted_at.is_some() {
+            marks.push("cancelling");
         }
-        match marks.as_slice() {
-            [] => status.state.to_string(),
-            marks => format!("{} ({})", status.state, marks.join(", ")),
+        match status.freshness {
+            Freshness::Live => {}
+            other => marks.push(other.as_str()),
         }
     }
-
-    /// How its program ended: `exit 3`, `signal 9`; nothing for plain success.
-    pub fn ending(&self) -> Option<String> {
-        ending(self.status.exit)
+    match marks.as_slice() {
+        [] => status.state.to_string(),
+        marks => format!("{} ({})", status.state, marks.join(", ")),
     }
 }
 
-/// How a program ended, in words.
-pub fn ending(exit: Option<forebay_wire::api::Exit>) -> Option<String> {
+/// How a program ended, in words: `exit 3`, `signal 9`.
+pub fn ending(exit: Option<Exit>) -> Option<String> {
     match exit? {
-        forebay_wire::api::Exit {
+        Exit {
             signal: Some(signal),
             ..
         } if signal > 0 => Some(format!("signal {signal}")),
@@ -162,10 +100,10 @@ mod tests {
             items: vec![job("running"), job("entangled"), job("succeeded")],
             next: None,
         };
-        let (jobs, unread) = read_items::<JobView>(&page);
+        let (jobs, unread) = read_items::<Job>(&page);
         assert_eq!(unread, 1);
-        let states: Vec<String> = jobs.iter().map(JobView::state).collect();
+        let states: Vec<String> = jobs.iter().map(state).collect();
         assert_eq!(states, ["running (stale)", "succeeded"]);
-        assert_eq!(jobs[0].title(), "/bin/true");
+        assert_eq!(title(&jobs[0]), "/bin/true");
     }
 }

@@ -15,7 +15,6 @@
 //! use forebay_service::Tasks;
 //!
 //! #[derive(serde::Deserialize)]
-//! #[serde(deny_unknown_fields)]
 //! struct New { name: String }
 //!
 //! async fn create(greeting: &'static str, mut request: Request) -> Result<impl warp::Reply, Problem> {
@@ -39,6 +38,7 @@ mod body;
 pub mod client;
 mod connection;
 mod io;
+mod known;
 mod limits;
 pub mod link;
 mod listener;
@@ -58,6 +58,7 @@ pub use app::App;
 pub use body::Body;
 pub use client::{Client, ClientError};
 pub use forebay_wire::{Code, Problem};
+pub use known::read_noting_unknown;
 pub use limits::Limits;
 pub use listener::{Address, ListenError, Listener};
 pub use peer::Peer;

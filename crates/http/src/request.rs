@@ -2,6 +2,7 @@
 
 use crate::{
     body::{Body, BodyLimits},
+    known::read_noting_unknown,
     peer::Peer,
     query,
     reply::Response,
@@ -179,16 +180,33 @@ impl Request {
         query::decode(self.head.uri.query().unwrap_or_default())
     }
 
-    /// The body as JSON of at most `bytes_max` bytes. To be called once.
+    /// The body as JSON of at most `bytes_max` bytes. Fields that `T` does not have are refused,
+    /// whether or not `T` says so: a typing error must not go unnoticed. To be called once.
     pub async fn json<T: DeserializeOwned>(&mut self, bytes_max: usize) -> Result<T, Problem> {
+        let (value, unknown) = decode_json(&self.json_bytes(bytes_max).await?)?;
+        match unknown.as_slice() {
+            [] => Ok(value),
+            fields => Err(unknown_fields(fields)),
+        }
+    }
+
+    /// As [`json`](Self::json), for a peer with whom a version was agreed that says what must be
+    /// understood: fields that `T` does not have are ignored, because a newer peer may send them.
+    pub async fn json_of_peer<T: DeserializeOwned>(
+        &mut self,
+        bytes_max: usize,
+    ) -> Result<T, Problem> {
+        decode_json(&self.json_bytes(bytes_max).await?).map(|(value, _)| value)
+    }
+
+    async fn json_bytes(&mut self, bytes_max: usize) -> Result<Bytes, Problem> {
         let content_type = self.header(CONTENT_TYPE.as_str()).unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/json") {
             let message = "The body must be JSON, with Content-Type: application/json.";
             return Err(Problem::new(Code::Malformed, message));
         }
-        let bytes = self.body.bytes(bytes_max).await?;
-        decode_json(&bytes)
+        self.body.bytes(bytes_max).await
     }
 
     /// The body as it is, of at most `bytes_max` bytes. To be called once.
@@ -249,13 +267,16 @@ fn bearer(headers: &HeaderMap) -> Option<SecretString> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.into())
 }
 
-/// JSON as a `T`; the problem names the field.
-fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+/// JSON as a `T`, and the fields of it that `T` does not have; the problem names the field.
+fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Vec<String>), Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let message = bounded(&error.inner().to_string());
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+    let read = read_noting_unknown(tracked).map_err(|error| {
+        let path = track.path().to_string();
+        let message = bounded(&error.to_string());
         let problem = Problem::new(Code::Malformed, format!("The body is not valid: {message}"));
-        match field(&error.path().to_string(), &message) {
+        match field(&path, &message) {
             Some(field) => problem.with_detail(field, message),
             None => problem,
         }
@@ -263,7 +284,24 @@ fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     json.end().map_err(|error| {
         Problem::new(Code::Malformed, format!("The body is not valid: {error}"))
     })?;
-    Ok(value)
+    Ok(read)
+}
+
+fn unknown_fields(fields: &[String]) -> Problem {
+    let first = fields.first().map_or("", String::as_str);
+    let others = match fields.len() {
+        0 | 1 => "",
+        _ => ", nor others that were given",
+    };
+    let message = format!(
+        "The body is not valid: there is no field `{}` here{others}.",
+        bounded(first)
+    );
+    fields
+        .iter()
+        .fold(Problem::new(Code::Malformed, message), |problem, field| {
+            problem.with_detail(bounded(field), "There is no such field.")
+        })
 }
 
 /// The field at fault, from the path at which decoding stopped; none for the body as a whole.

@@ -163,7 +163,7 @@ async fn hello(calls: Calls, _request: Request) -> Result<Response, Problem> {
 
 async fn prepare(calls: Calls, mut request: Request) -> Result<Response, Problem> {
     let job = job(&request)?;
-    let asked: ipc::Prepare = request.json(BODY_BYTES).await?;
+    let asked: ipc::Prepare = request.json_of_peer(BODY_BYTES).await?;
     let inner = Arc::clone(&calls.inner);
     let work = move || crate::prepare::prepare(&inner.account, &inner.place, job, &asked);
     Ok(reply::ok(
@@ -172,12 +172,12 @@ async fn prepare(calls: Calls, mut request: Request) -> Result<Response, Problem
 }
 
 async fn run(calls: Calls, mut request: Request) -> Result<Response, Problem> {
-    let asked: ipc::Run = request.json(BODY_BYTES).await?;
+    let asked: ipc::Run = request.json_of_peer(BODY_BYTES).await?;
     Ok(reply::ok(&calls.inner.programs.run(asked).await?))
 }
 
 async fn start(calls: Calls, mut request: Request) -> Result<Response, Problem> {
-    let asked: ipc::LocalStart = request.json(BODY_BYTES).await?;
+    let asked: ipc::LocalStart = request.json_of_peer(BODY_BYTES).await?;
     Ok(reply::ok(&calls.inner.local.start(asked).await?))
 }
 

@@ -8,6 +8,11 @@
 //! | `GET /link/v1/desired?after=` | NDJSON of [`Desired`], for as long as the link lives |
 //! | `POST /link/v1/reports` | what the site saw, in order |
 //! | `GET /link/v1/tunnel` | `Upgrade: forebay-link`; the agent then serves HTTP/2 |
+//!
+//! Both sides ignore fields that they do not know: the version agreed at the start says what
+//! must be understood. A job's spec is the exception, because leaving out what somebody asked
+//! for runs another job: the view-server passes it on as it was handed in, and an agent that
+//! does not know all of it refuses the job ([`Observation::Refused`]).
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -91,22 +96,25 @@ pub struct Claim {
 
 /// The work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claimed {
+pub struct Claimed<S = JobSpec> {
     /// Jobs that are now `submitting` and this site's to see through.
-    pub jobs: Vec<Work>,
+    pub jobs: Vec<Work<S>>,
     /// Whether more are queued for this cluster.
     pub more: bool,
 }
 
 /// One job to run.
+///
+/// `S` is the spec. Who only passes it on, or must know whether it understands all of it, takes
+/// it as plain JSON: read as a [`JobSpec`], fields that a newer version added are dropped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Work {
+pub struct Work<S = JobSpec> {
     /// The job.
     pub job: JobId,
     /// Whose it is.
     pub owner: Owner,
     /// What to run.
-    pub spec: JobSpec,
+    pub spec: S,
     /// Whether its owner has asked to cancel it.
     #[serde(default)]
     pub cancel_wanted: bool,
@@ -123,19 +131,19 @@ pub struct Owner {
 
 /// A job that the site holds already.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Open {
+pub struct Open<S = JobSpec> {
     /// The job.
     #[serde(flatten)]
-    pub work: Work,
+    pub work: Work<S>,
     /// Its state as the central side knows it.
     pub state: JobState,
 }
 
 /// One page of the answer of `GET /link/v1/open`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenJobs {
+pub struct OpenJobs<S = JobSpec> {
     /// Jobs of the site that were claimed and have not ended, by id.
-    pub jobs: Vec<Open>,
+    pub jobs: Vec<Open<S>>,
     /// Pass it as `after=` for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<JobId>,

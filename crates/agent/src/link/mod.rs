@@ -181,7 +181,7 @@ impl Link {
         cluster: &ClusterName,
         free: u32,
         request_id: Uuid,
-    ) -> Result<Claimed, LinkError> {
+    ) -> Result<Claimed<serde_json::Value>, LinkError> {
         let session = self.0.session.borrow().clone().ok_or(LinkError::Down)?;
         let claim = Claim {
             cluster: cluster.clone(),

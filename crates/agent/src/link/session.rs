@@ -9,6 +9,7 @@ use forebay_wire::{
 };
 use http::Method;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use super::{CALL, Link, LinkError, Site};
 
@@ -66,7 +67,7 @@ impl Link {
                 call = call.query("after", &JobId::to_string(&after));
             }
             let answer = call.send().await.and_then(|answer| answer.json());
-            let open: OpenJobs = answer.map_err(failed)?;
+            let open: OpenJobs<Value> = answer.map_err(failed)?;
             after = open.next;
             site.reconcile(open).await?;
             if after.is_none() {

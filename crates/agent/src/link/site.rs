@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use forebay_service::Tasks;
 use forebay_wire::{ClusterName, JobId, link::OpenJobs};
+use serde_json::Value;
 
 use crate::{
     accounts::Accounts,
@@ -71,21 +72,27 @@ impl Site {
 
     /// Takes up what the central side says is ours: jobs whose claim we never
     /// heard of, and wishes to cancel.
-    pub(super) async fn reconcile(&self, open: OpenJobs) -> Result<(), StoreError> {
+    pub(super) async fn reconcile(&self, open: OpenJobs<Value>) -> Result<(), StoreError> {
         for open in open.jobs {
             let job = open.work.job;
-            let Some(maintainer) = self.0.maintainers.get(&open.work.spec.cluster) else {
-                tracing::error!(%job, cluster = %open.work.spec.cluster, "an open job of a cluster that this site does not have");
+            let tracked = match Tracked::recovered(open.work) {
+                Ok(tracked) => tracked,
+                Err(error) => {
+                    tracing::error!(%job, %error, "an open job whose spec cannot be read");
+                    continue;
+                }
+            };
+            let Some(maintainer) = self.0.maintainers.get(&tracked.cluster) else {
+                tracing::error!(%job, cluster = %tracked.cluster, "an open job of a cluster that this site does not have");
                 continue;
             };
-            if open.work.cancel_wanted {
+            if tracked.cancel_wanted {
                 maintainer.want_cancelled(job);
                 self.0.store.write(vec![Change::cancel_wanted(job)]).await?;
             }
             // Closed here: the report of its end is on its way.
             if maintainer.take_up_stored(job).await? == Stored::Unknown {
                 tracing::info!(%job, "recovered a claimed job");
-                let tracked = Tracked::recovered(open.work);
                 self.0.store.write(vec![Change::track(&tracked)]).await?;
                 maintainer.take_up_stored(job).await?;
             }

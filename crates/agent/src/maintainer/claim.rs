@@ -3,12 +3,25 @@
 use std::time::Duration;
 
 use forebay_service::CancellationToken;
+use forebay_wire::link::Work;
+use serde_json::Value;
 
 use super::{Maintainer, lock};
 use crate::{
     job::Tracked,
     store::{Change, StoreError},
 };
+
+/// The job, unless its spec is none at all: then it waits, at the central side, for somebody who
+/// can read it.
+fn readable(work: Work<Value>) -> Option<Tracked> {
+    let job = work.job;
+    let read = Tracked::claimed(work);
+    read.inspect_err(
+        |error| tracing::error!(%job, %error, "a claimed job whose spec cannot be read"),
+    )
+    .ok()
+}
 
 /// How often to ask without being told of work: the desired feed may be late.
 const ASK_ANYWAY: Duration = Duration::from_secs(10);
@@ -46,7 +59,7 @@ impl Maintainer {
                         break;
                     }
                 };
-                let jobs: Vec<Tracked> = claimed.jobs.into_iter().map(Tracked::claimed).collect();
+                let jobs: Vec<Tracked> = claimed.jobs.into_iter().filter_map(readable).collect();
                 let changes = jobs.iter().map(Change::track).collect();
                 let kept = async {
                     self.0.parts.store.write(changes).await?;

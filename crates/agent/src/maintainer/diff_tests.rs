@@ -4,21 +4,24 @@ use std::sync::Arc;
 
 use forebay_wire::{
     Freshness, JobId, JobState, Timestamp, UserId,
-    api::{Exit, JobSpec},
+    api::Exit,
     link::{Observation, Owner, Report},
 };
 use proptest::prelude::*;
 
 use super::*;
-use crate::job::{Copy, Phase};
+use crate::{
+    asked::Asked,
+    job::{Copy, Phase},
+};
 
 pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix(1_772_366_400 + seconds).expect("in the calendar")
 }
 
 pub(super) fn tracked() -> Tracked {
-    let spec: JobSpec =
-        serde_json::from_str(r#"{"cluster": "hpc", "command": ["true"]}"#).expect("a spec");
+    let spec = serde_json::json!({"cluster": "hpc", "command": ["true"]});
+    let spec = Asked::read(spec).expect("a spec");
     Tracked {
         job: JobId::new(),
         cluster: spec.cluster.clone(),

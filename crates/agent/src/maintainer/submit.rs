@@ -198,6 +198,9 @@ impl Maintainer {
 
     /// What is handed over, or why the integration will not.
     fn script_of(&self, job: &Tracked) -> Result<String, String> {
+        if let Some(message) = job.spec.refusal() {
+            return Err(message);
+        }
         let integration = &self.0.parts.integration;
         if let Some(lack) = integration.check(&job.spec).first() {
             return Err(format!("{}: {}", lack.field, lack.message));
@@ -519,7 +522,7 @@ mod tests {
         let work = serde_json::from_value(work).expect("work");
         Tracked {
             copy: recorded,
-            ..Tracked::recovered(work)
+            ..Tracked::recovered(work).expect("a spec")
         }
     }
 

@@ -7,7 +7,10 @@ use forebay_wire::{JobId, Timestamp, UserId, link::Owner};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use crate::job::{Copy, Tracked};
+use crate::{
+    asked::Asked,
+    job::{Copy, Tracked},
+};
 
 pub(super) const COLUMNS: &str = "job, cluster, owner, identity, spec, phase, attempt, scheduler_id, \
                        submitted_at, cancel_wanted, told";
@@ -214,7 +217,7 @@ pub(super) fn tracked(row: &Row) -> Result<Tracked, String> {
             user: UserId::from_uuid(get(row, "owner")?),
             identity: text("identity")?.to_owned(),
         },
-        spec: Arc::new(serde_json::from_value(json("spec")?).map_err(|e| format!("spec: {e}"))?),
+        spec: Arc::new(Asked::read(json("spec")?).map_err(|e| format!("spec: {e}"))?),
         phase: text("phase")?.parse()?,
         attempt: u32::try_from(get::<i32>(row, "attempt")?).unwrap_or(0),
         copy,

@@ -49,7 +49,8 @@ pub(crate) fn claimed(identity: &str) -> Tracked {
         "owner": {"user": UserId::new(), "identity": identity},
         "spec": {"cluster": "hpc", "command": ["true"]},
     });
-    Tracked::claimed(serde_json::from_value(work).expect("work"))
+    let work = serde_json::from_value(work).expect("work");
+    Tracked::claimed(work).expect("a spec")
 }
 
 /// Runs SQL beside the agent.

@@ -3,6 +3,7 @@
 use forebay_testbed::need;
 use forebay_wire::{JobState, link::Want};
 use serde_json::json;
+use std::time::Duration;
 
 use crate::{model::Submit, world::World};
 
@@ -69,6 +70,64 @@ async fn an_account_that_does_not_exist_is_a_refusal() {
     world.view_server.queue(work);
     world.ends(job, &["refused"]).await;
     assert_eq!(world.model.state().submitted, 0);
+    world.end(agent).await;
+}
+
+/// A newer view-server passes on what this agent does not know. Run without it, it would be
+/// another job than was asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spec_that_is_not_wholly_understood_is_a_refusal() {
+    need!(Postgres);
+    let world = World::new().await;
+    let newer = || {
+        let mut work = world.work(Some(json!({"qos": "high", "qpus": 2})));
+        work.spec["novelty"] = json!(true);
+        work
+    };
+    let agent = world.agent().await;
+    let (claimed, plain) = (newer(), world.work(None));
+    let jobs = [claimed.job, plain.job];
+    world.view_server.queue(claimed);
+    world.view_server.queue(plain);
+    world.ends(jobs[0], &["refused"]).await;
+    world.ends(jobs[1], &["released 1", "succeeded"]).await;
+    let told = world.view_server.refusal(jobs[0]).expect("a sentence");
+    assert!(told.starts_with("spec.novelty: "), "{told}");
+
+    // The same where the claim's answer was lost, and the job is found at the start of a link: over
+    // a restart in between, too.
+    world.view_server.state().lose_claims = u32::MAX;
+    let lost = newer();
+    let job = lost.job;
+    world.view_server.queue(lost);
+    world
+        .view_server
+        .until("claimed", |state| {
+            state.held.contains_key(&job).then_some(())
+        })
+        .await;
+    agent.kill().await;
+    world.with(|model| model.silent = true);
+    let agent = world.agent().await;
+    let tracked = || async { agent.store.tracked_job(job).await.expect("read").is_some() };
+    let kept = async {
+        while !tracked().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), kept)
+        .await
+        .expect("it is taken up");
+    agent.kill().await;
+    {
+        let mut state = world.view_server.state();
+        state.held.clear();
+        state.lose_claims = 0;
+    }
+    world.with(|model| model.silent = false);
+    let agent = world.agent().await;
+    world.ends(job, &["refused"]).await;
+    assert_eq!((world.model.runs(jobs[0]), world.model.runs(job)), (0, 0));
     world.end(agent).await;
 }
 

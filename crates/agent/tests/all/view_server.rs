@@ -21,7 +21,7 @@ use forebay_wire::{
 };
 use futures_util::stream;
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
@@ -41,9 +41,9 @@ struct Inner {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) installation: Uuid,
-    pub(crate) queued: Vec<Work>,
-    pub(crate) held: HashMap<JobId, Work>,
-    claims: HashMap<Uuid, Vec<Work>>,
+    pub(crate) queued: Vec<Work<Value>>,
+    pub(crate) held: HashMap<JobId, Work<Value>>,
+    claims: HashMap<Uuid, Vec<Work<Value>>>,
     /// Claims that are carried out but not answered.
     pub(crate) lose_claims: u32,
     /// Calls other than the session's that are answered "unavailable".
@@ -99,8 +99,9 @@ impl ViewServer {
     }
 
     /// Queues a job and says so.
-    pub(crate) fn queue(&self, work: Work) {
-        let cluster = work.spec.cluster.clone();
+    pub(crate) fn queue(&self, work: Work<Value>) {
+        let cluster = work.spec["cluster"].as_str().expect("a cluster");
+        let cluster = cluster.parse().expect("a name");
         self.change(|state| state.queued.push(work));
         self.want(Want::Work { cluster });
     }
@@ -154,6 +155,18 @@ impl ViewServer {
             state.story(job).iter().any(|w| w == word).then_some(())
         })
         .await;
+    }
+
+    /// What a job was refused with.
+    pub(crate) fn refusal(&self, job: JobId) -> Option<String> {
+        self.state().reports.iter().find_map(|report| match report {
+            Report::Job {
+                job: about,
+                saw: Observation::Refused { message },
+                ..
+            } if *about == job => Some(message.clone()),
+            _ => None,
+        })
     }
 
     pub(crate) async fn end(&self) {
@@ -249,7 +262,7 @@ async fn open_jobs(server: ViewServer, request: Request) -> Result<Response, Pro
         .uri()
         .query()
         .is_some_and(|query| query.contains("after="));
-    let of = |work: &Work| {
+    let of = |work: &Work<Value>| {
         let mut open = json!(work);
         open["state"] = json!("submitting");
         open
@@ -272,7 +285,7 @@ async fn claim(server: ViewServer, mut request: Request) -> Result<Response, Pro
                 .collect(),
             None => {
                 let count = state.queued.len().min(claim.free as usize);
-                let jobs: Vec<Work> = state.queued.drain(..count).collect();
+                let jobs: Vec<Work<Value>> = state.queued.drain(..count).collect();
                 state
                     .held
                     .extend(jobs.iter().map(|work| (work.job, work.clone())));

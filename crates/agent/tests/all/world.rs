@@ -142,7 +142,7 @@ impl World {
         }
     }
 
-    pub(crate) fn work(&self, slurm: Option<Value>) -> Work {
+    pub(crate) fn work(&self, slurm: Option<Value>) -> Work<Value> {
         let work = json!({
             "job": JobId::new(),
             "owner": {"user": UserId::new(), "identity": self.identity},

@@ -16,7 +16,7 @@ pub use events::{Events, JobPlace, LogTail};
 pub use list::{JobFilter, JobSort};
 
 pub(crate) use events::task_column;
-pub(crate) use row::{LIFE_COLUMNS, life, spec_of, task_row};
+pub(crate) use row::{LIFE_COLUMNS, life, task_row};
 pub(crate) use write::{Change, Guard, raw, write};
 
 use forebay_wire::{JobId, api::Job};

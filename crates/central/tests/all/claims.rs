@@ -3,13 +3,17 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use forebay_central::{Error, JobFilter, JobSort};
-use forebay_wire::{JobState, link::Claim};
+use forebay_wire::{
+    JobState,
+    link::{Claim, Claimed, Work},
+};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::world::{World, actor};
 
-fn names(claimed: &forebay_wire::link::Claimed) -> Vec<String> {
-    let name = |work: &forebay_wire::link::Work| work.spec.name.clone().unwrap_or_default();
+fn names(claimed: &Claimed<Value>) -> Vec<String> {
+    let name = |work: &Work<Value>| work.spec["name"].as_str().unwrap_or_default().to_owned();
     claimed.jobs.iter().map(name).collect()
 }
 
@@ -159,6 +163,26 @@ async fn a_repeat_gets_the_same_answer() {
             .jobs
             .is_empty()
     );
+}
+
+/// During an upgrade, one replica takes what another does not know yet.
+#[tokio::test]
+async fn specs_pass_through_as_they_were_handed_in() {
+    let world = World::new().await;
+    let ann = world.user("ann").await;
+    let link = world.linked().await;
+    let job = world.submit(&ann, "newer").await;
+    let client = world.store.pool().get().await.expect("a connection");
+    let add = "UPDATE jobs SET spec = jsonb_set(spec, '{novelty}', '{\"a\": 1}')";
+    client.batch_execute(add).await.expect("added");
+    let claimed = world.claim(&link, 1).await;
+    assert_eq!(claimed.jobs[0].spec["novelty"]["a"], 1);
+    assert_eq!(names(&claimed), ["newer"]);
+    let open = world.store.open_jobs(&link, None).await.expect("open jobs");
+    assert_eq!(open.jobs[0].work.spec["novelty"]["a"], 1);
+    // Its owner sees what this version knows.
+    let seen = world.store.job(&ann, job.id).await.expect("hers");
+    assert_eq!(seen.spec, job.spec);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -141,7 +141,7 @@ impl World {
             .job
     }
 
-    pub(crate) async fn claim(&self, link: &Link, free: u32) -> Claimed {
+    pub(crate) async fn claim(&self, link: &Link, free: u32) -> Claimed<serde_json::Value> {
         let claim = Claim {
             cluster: "hpc".parse().expect("a name"),
             free,

@@ -1,9 +1,10 @@
 //! `forebay cancel`.
 
+use forebay_wire::api::Job;
 use serde_json::{Value, json};
 
 use super::{Context, resolve};
-use crate::{args::CancelArgs, exit, failure::Failure, view::JobView};
+use crate::{args::CancelArgs, exit, failure::Failure};
 
 /// Asks for each job to be cancelled; one that cannot be does not stop the others.
 pub(super) async fn run(args: &CancelArgs, context: &Context) -> Result<u8, Failure> {
@@ -26,7 +27,7 @@ pub(super) async fn run(args: &CancelArgs, context: &Context) -> Result<u8, Fail
                 if !args.json {
                     // A job that waits in Forebay's own queue is cancelled at once.
                     let ended = api
-                        .read::<JobView>(job.clone())
+                        .read::<Job>(job.clone())
                         .is_ok_and(|job| job.status.state.is_end());
                     console.line(&format!(
                         "{id} {}",

@@ -2,7 +2,7 @@
 
 use forebay_wire::{
     Timestamp,
-    api::{JobStatus, Page},
+    api::{Job, JobStatus, Page},
 };
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use crate::{
     console::Screen,
     failure::Failure,
     table::{Cell, Column, Table, Tint},
-    view::{self, JobView},
+    view,
 };
 
 /// Lists jobs.
@@ -29,7 +29,7 @@ pub(super) async fn run(args: &JobsArgs, context: &Context) -> Result<(), Failur
     if args.json {
         return context.console.json(&page);
     }
-    let (jobs, unread) = view::read_items::<JobView>(&page);
+    let (jobs, unread) = view::read_items::<Job>(&page);
     let console = &context.console;
     if jobs.is_empty() && unread == 0 {
         let filtered = !args.state.is_empty() || args.cluster.is_some() || args.name.is_some();
@@ -90,15 +90,15 @@ const fn column(title: &'static str, cut_to: Option<usize>, expendable: u8) -> C
 }
 
 /// The table of jobs, as it is at `now`.
-fn render(jobs: &[JobView], now: Timestamp, screen: Screen) -> String {
+fn render(jobs: &[Job], now: Timestamp, screen: Screen) -> String {
     let mut table = Table::new(&COLUMNS);
     for job in jobs {
         let status = &job.status;
         table.row(vec![
             Cell::new(job.id.to_string()),
-            Cell::new(job.title()),
-            Cell::new(&job.spec.cluster),
-            Cell::new(job.state()).tint(view::tint(status.state)),
+            Cell::new(view::title(job)),
+            Cell::new(job.spec.cluster.as_str()),
+            Cell::new(view::state(job)).tint(view::tint(status.state)),
             Cell::new(clock::ago(job.created_at, now)),
             Cell::new(elapsed(status, now).unwrap_or_default()),
             Cell::new(place(job)),
@@ -121,10 +121,10 @@ pub(super) fn elapsed(status: &JobStatus, now: Timestamp) -> Option<String> {
 }
 
 /// Where it runs, and after its end how it ended.
-fn place(job: &JobView) -> String {
+fn place(job: &Job) -> String {
     let nodes = job.status.nodes.clone();
     if job.status.state.is_end() {
-        job.ending().or(nodes)
+        view::ending(job.status.exit).or(nodes)
     } else {
         nodes
     }
@@ -143,9 +143,9 @@ mod tests {
         "2026-03-01T12:00:00Z".parse().expect("a time")
     }
 
-    fn job(number: u8, name: &str, status: Value) -> JobView {
+    fn job(number: u8, name: &str, status: Value) -> Job {
         let mut job = json!({
-            "id": format!("j01jdzz2v8nf3tbw0q5c7m9xk{number:02}"), "created_at": "2026-03-01T11:55:00Z",
+            "id": format!("j01jdzz2v8nf3tbw0q5c7m9xk{number:02}"), "rev": 1, "created_at": "2026-03-01T11:55:00Z",
             "owner": "ada", "site": "home", "spec": {"cluster": "hpc", "name": name},
             "status": {"state": "queued", "freshness": "live", "run": 0},
         });
@@ -155,7 +155,7 @@ mod tests {
         serde_json::from_value(job).expect("a job")
     }
 
-    fn jobs() -> Vec<JobView> {
+    fn jobs() -> Vec<Job> {
         vec![
             job(1, "bench", json!({})),
             job(

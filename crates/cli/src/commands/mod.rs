@@ -15,7 +15,10 @@ mod wait;
 use std::io;
 
 use clap::CommandFactory as _;
-use forebay_wire::{JobId, api::Page};
+use forebay_wire::{
+    JobId,
+    api::{Job, Page},
+};
 use serde_json::Value;
 
 use crate::{
@@ -26,7 +29,7 @@ use crate::{
     environment::Environment,
     exit,
     failure::Failure,
-    view::{self, JobView},
+    view,
 };
 
 /// What a command has to work with.
@@ -89,7 +92,7 @@ async fn resolve(job: JobRef, api: &Api) -> Result<JobId, Failure> {
         JobRef::Id(id) => Ok(id),
         JobRef::Last => {
             let page: Page<Value> = api.get("/api/v1/jobs?limit=1&sort=-created_at").await?;
-            let (jobs, _) = view::read_items::<JobView>(&page);
+            let (jobs, _) = view::read_items::<Job>(&page);
             let job = jobs.first().ok_or_else(|| {
                 Failure::new("you have no job yet")
                     .hint("Hand one in with: forebay submit -- hostname")

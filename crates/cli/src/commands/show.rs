@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use forebay_wire::{
     JobState, Timestamp,
-    api::{EventKind, JobEvent, JobTask, Page},
+    api::{EventKind, Job, JobEvent, JobTask, Page},
 };
 use serde_json::{Map, Value, json};
 
@@ -17,7 +17,7 @@ use crate::{
     table::{Cell, Column, Table},
     text::plain,
     units::{duration, memory},
-    view::{self, JobView},
+    view,
 };
 
 /// More events than this are a job that was requeued for days.
@@ -47,11 +47,11 @@ pub(super) async fn run(args: &ShowArgs, context: &Context) -> Result<(), Failur
     if args.json {
         return console.json(&json!({ "job": raw, "events": events.items, "tasks": tasks.items }));
     }
-    let job: JobView = api.read(raw)?;
+    let job: Job = api.read(raw.clone())?;
     let (events, unread_events) = view::read_items::<JobEvent>(&events);
     let (tasks, unread_tasks) = view::read_items::<JobTask>(&tasks);
     let now = Timestamp::now();
-    let mut page = facts(&job, now, console.screen);
+    let mut page = facts(&job, raw.get("spec"), now, console.screen);
     page.push_str(&timeline(&events));
     page.push_str(&task_list(&tasks, args.tasks, now, console.screen));
     page.push_str(&script(&job));
@@ -61,8 +61,9 @@ pub(super) async fn run(args: &ShowArgs, context: &Context) -> Result<(), Failur
     Ok(())
 }
 
-/// All that is known, a line each.
-fn facts(job: &JobView, now: Timestamp, screen: Screen) -> String {
+/// All that is known, a line each. Resources and options are shown from the spec as it came, those
+/// of a newer server too.
+fn facts(job: &Job, raw_spec: Option<&Value>, now: Timestamp, screen: Screen) -> String {
     let mut page = String::new();
     let mut fact = |label: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -71,21 +72,22 @@ fn facts(job: &JobView, now: Timestamp, screen: Screen) -> String {
         }
     };
     let safe = |text: &str| plain(text).into_owned();
+    let part = |name| raw_spec.and_then(|spec| spec.get(name)?.as_object());
     let moment = |at: Option<Timestamp>| at.map(|at| clock::both(at, now));
     let (spec, status) = (&job.spec, &job.status);
-    let state = view::tint(status.state).paint(&job.state(), screen);
+    let state = view::tint(status.state).paint(&view::state(job), screen);
     fact("Job", Some(job.id.to_string()));
     fact("Name", spec.name.as_deref().map(safe));
     fact("State", Some(state));
     fact("Reason", status.reason.as_deref().map(safe));
-    fact("Exit", job.ending());
+    fact("Exit", view::ending(job.status.exit));
     fact("Owner", Some(safe(&job.owner)));
     fact(
         "Cluster",
         Some(format!(
             "{} (site {})",
-            safe(&spec.cluster),
-            safe(&job.site)
+            safe(spec.cluster.as_str()),
+            safe(job.site.as_str())
         )),
     );
     fact("Scheduler id", status.scheduler_id.as_deref().map(safe));
@@ -106,10 +108,10 @@ fn facts(job: &JobView, now: Timestamp, screen: Screen) -> String {
             .as_deref()
             .map(|command| safe(&shell_words(command))),
     );
-    fact("Resources", Some(resources(&spec.resources)));
+    fact("Resources", Some(resources(part("resources"))));
     fact("Time limit", spec.time_limit_s.map(duration::print));
     fact("Directory", spec.directory.as_deref().map(safe));
-    fact("Slurm", Some(options(&spec.slurm)));
+    fact("Slurm", Some(options(part("slurm"))));
     fact("Tasks", status.tasks.map(|tasks| tasks.to_string()));
     fact("Output", status.stdout_path.as_deref().map(safe));
     fact("Errors", status.stderr_path.as_deref().map(safe));
@@ -120,18 +122,19 @@ fn facts(job: &JobView, now: Timestamp, screen: Screen) -> String {
     page
 }
 
-fn resources(resources: &Map<String, Value>) -> String {
+fn resources(resources: Option<&Map<String, Value>>) -> String {
     let one = |(name, value): (&String, &Value)| match (name.as_str(), value.as_u64()) {
         ("memory_mib", Some(mib)) => format!("memory {} a node", memory::print(mib)),
         _ => format!("{} {}", name.replace('_', " "), word(value)),
     };
-    plain(&resources.iter().map(one).collect::<Vec<_>>().join(", ")).into_owned()
+    let words: Vec<_> = resources.into_iter().flatten().map(one).collect();
+    plain(&words.join(", ")).into_owned()
 }
 
 /// Slurm's options as `sbatch` has them.
-fn options(slurm: &Map<String, Value>) -> String {
+fn options(slurm: Option<&Map<String, Value>>) -> String {
     let mut words = Vec::new();
-    for (name, value) in slurm {
+    for (name, value) in slurm.into_iter().flatten() {
         match (name.as_str(), value) {
             ("directives", Value::Array(directives)) => words.extend(directives.iter().map(word)),
             ("requeue", Value::Bool(false)) => words.push("--no-requeue".to_owned()),
@@ -245,7 +248,7 @@ fn task_table(tasks: &[&JobTask], now: Timestamp) -> Table {
     table
 }
 
-fn script(job: &JobView) -> String {
+fn script(job: &Job) -> String {
     let Some(script) = &job.spec.script else {
         return String::new();
     };
@@ -279,8 +282,8 @@ mod tests {
 
     #[test]
     fn a_job_in_full() {
-        let job = serde_json::from_value(json!({
-            "id": "j01jdzz2v8nf3tbw0q5c7m9xk4e", "created_at": "2026-03-01T11:55:00Z", "owner": "ada", "site": "home",
+        let raw = json!({
+            "id": "j01jdzz2v8nf3tbw0q5c7m9xk4e", "rev": 7, "created_at": "2026-03-01T11:55:00Z", "owner": "ada", "site": "home",
             "spec": {
                 "cluster": "hpc", "name": "bench\u{1b}[2J", "script": "#!/bin/sh\n#SBATCH -n 2\n\techo \u{7}hi\n",
                 "resources": {"nodes": 2, "tasks": 8, "cpus_per_task": 4, "memory_mib": 4096, "gpus": 1},
@@ -293,8 +296,8 @@ mod tests {
                 "ended_at": "2026-03-01T11:56:05Z", "exit": {"code": 3}, "nodes": "n[1-2]",
                 "stdout_path": "/home/ada/run/out", "stderr_path": "/home/ada/run/out",
             },
-        }));
-        let job: JobView = job.expect("a job");
+        });
+        let job: Job = serde_json::from_value(raw.clone()).expect("a job");
         let events: Vec<JobEvent> = serde_json::from_value(json!([
             {"seq": 1, "at": "2026-03-01T11:55:00Z", "run": 0, "kind": "state", "state": "queued"},
             {"seq": 2, "at": "2026-03-01T11:55:02Z", "run": 0, "kind": "freshness", "freshness": "stale"},
@@ -304,7 +307,7 @@ mod tests {
         let screen = Screen::default();
         insta::assert_snapshot!(format!(
             "{}{}{}",
-            facts(&job, now(), screen),
+            facts(&job, raw.get("spec"), now(), screen),
             timeline(&events),
             script(&job)
         ));
@@ -329,11 +332,8 @@ mod tests {
             "partition": "short", "exclusive": true, "requeue": false, "nice": 5,
             "mail_type": "END", "directives": ["-x n3", "--foo"], "future": {"a": 1},
         });
-        let Value::Object(slurm) = slurm else {
-            panic!("an object")
-        };
         assert_eq!(
-            options(&slurm),
+            options(slurm.as_object()),
             "-x n3 --foo --exclusive --future={\"a\":1} --mail-type=END --nice=5 --partition=short --no-requeue"
         );
     }

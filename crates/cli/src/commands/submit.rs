@@ -8,7 +8,7 @@ use std::{
 
 use forebay_wire::{
     ClusterName, JobId,
-    api::{Cluster, CreateJob, LogStream, Page},
+    api::{Cluster, CreateJob, Job, LogStream, Page},
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -24,8 +24,7 @@ use crate::{
     exit,
     failure::Failure,
     follow::Position,
-    spec,
-    view::{self, JobView},
+    spec, view,
 };
 
 /// How long a submission is tried when the server does not answer.
@@ -78,7 +77,7 @@ pub(super) async fn run(
     };
     let spec = spec::build(args, script, cluster, &context.environment)?;
     let raw = create(args, &CreateJob { spec }, &api, context).await?;
-    let job: JobView = api.read(raw.clone())?;
+    let job: Job = api.read(raw.clone())?;
     match (args.json, args.follow, args.wait) {
         (true, true, _) => console.json_line(&json!({ "kind": "job", "job": raw }))?,
         (true, false, false) => console.json(&raw)?,

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use forebay_wire::{JobId, JobState, Timestamp, api::JobEvent};
+use forebay_wire::{
+    JobId, JobState, Timestamp,
+    api::{Job, JobEvent},
+};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -13,7 +16,7 @@ use crate::{
     console::Console,
     exit,
     failure::Failure,
-    view::JobView,
+    view,
 };
 
 /// How often the progress line moves.
@@ -27,7 +30,7 @@ pub(super) struct Watch<'a> {
     console: &'a Console,
     id: JobId,
     patience: Patience<'a>,
-    job: JobView,
+    job: Job,
     raw: Value,
     /// The last event seen.
     after: i64,
@@ -48,7 +51,7 @@ impl<'a> Watch<'a> {
         raw: Value,
         patience: Patience<'a>,
     ) -> Result<Self, ApiError> {
-        let job: JobView = api.read(raw.clone())?;
+        let job: Job = api.read(raw.clone())?;
         Ok(Self {
             api,
             console,
@@ -75,7 +78,7 @@ impl<'a> Watch<'a> {
     ///
     /// A cut connection, or a server that is away for a while, is taken up again
     /// behind the last event seen. Failures say that the job goes on.
-    pub(super) async fn until_end(mut self) -> Result<(JobView, Value), Failure> {
+    pub(super) async fn until_end(mut self) -> Result<(Job, Value), Failure> {
         while !self.job.status.state.is_end() {
             if let Err(error) = self.follow_events().await {
                 self.console.clear();
@@ -154,7 +157,7 @@ impl<'a> Watch<'a> {
 }
 
 /// One line about a job that is waited for.
-fn progress(job: &JobView, now: Timestamp) -> String {
+fn progress(job: &Job, now: Timestamp) -> String {
     let status = &job.status;
     let nodes = status
         .nodes
@@ -169,13 +172,13 @@ fn progress(job: &JobView, now: Timestamp) -> String {
         .map(|why| format!(": {why}"))
         .unwrap_or_default();
     let since = clock::between(status.started_at.unwrap_or(job.created_at), now);
-    format!("{since}  {}{place}{why}", job.state())
+    format!("{since}  {}{place}{why}", view::state(job))
 }
 
 /// How a job ended, in one sentence.
-pub(super) fn ending(job: &JobView) -> String {
+pub(super) fn ending(job: &Job) -> String {
     let status = &job.status;
-    let how = match (status.state, job.ending()) {
+    let how = match (status.state, view::ending(job.status.exit)) {
         (JobState::Succeeded, _) | (_, None) => String::new(),
         (_, Some(how)) => format!(", {how}"),
     };

@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::{io::AsyncWriteExt as _, time::sleep};
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Spec {
     name: String,
     #[serde(default)]
@@ -18,13 +17,11 @@ struct Spec {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Task {
     first: u32,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Resources {
     nodes: Option<u16>,
 }
@@ -74,6 +71,7 @@ async fn json_problems_name_the_field() {
         r#"{"name": "a", "resources": {"nodes": 70000}}"#,
         r#"{"name": "a", "resources": {"node": 1}}"#,
         r#"{"name": "a", "nam": 1}"#,
+        r#"{"name": "a", "array": [{"first": 1, "last": 2}], "nam": 1}"#,
         r#"{"name": "a"} x"#,
         r#"{"name": "a""#,
         "",

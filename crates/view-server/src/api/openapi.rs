@@ -1,5 +1,7 @@
 //! The document that describes the public API.
 
+mod requests;
+
 use forebay_http::{Problem, Request, Response, reply};
 use utoipa::{
     Modify, OpenApi,
@@ -8,6 +10,7 @@ use utoipa::{
 
 use super::{clusters, events, health, jobs, logs, me, metrics};
 use crate::view::View;
+use requests::ClosedRequests;
 
 /// The public API.
 #[derive(OpenApi)]
@@ -34,7 +37,7 @@ use crate::view::View;
         clusters::get,
     ),
     components(schemas(forebay_wire::api::LogItem, forebay_wire::api::LogStream)),
-    modifiers(&Bearer),
+    modifiers(&Bearer, &ClosedRequests),
     security(("token" = [])),
 )]
 struct Api;

@@ -28,7 +28,7 @@ pub(super) async fn session(view: View, mut request: Request) -> Result<Response
     let site = view.store().authenticate_site(&token).await.map_err(told)?;
     let actor = actor(format!("site:{}", site.name), &request);
     let open = async {
-        let open: OpenSession = request.json(BODY_BYTES).await?;
+        let open: OpenSession = request.json_of_peer(BODY_BYTES).await?;
         if !versions_overlap(&open) {
             let message = format!(
                 "This side speaks versions {VERSION_MIN} to {VERSION} of the link, the agent {} to {}. Upgrade the older one.",
@@ -62,7 +62,7 @@ pub(super) async fn open(view: View, request: Request) -> Result<Response, Probl
 
 pub(super) async fn claim(view: View, mut request: Request) -> Result<Response, Problem> {
     let link = view.link(&request).await?;
-    let claim: Claim = request.json(BODY_BYTES).await?;
+    let claim: Claim = request.json_of_peer(BODY_BYTES).await?;
     Ok(reply::ok(
         &view.store().claim(&link, &claim).await.map_err(told)?,
     ))
@@ -74,7 +74,7 @@ pub(super) async fn reports(view: View, mut request: Request) -> Result<Response
         .bearer()
         .ok_or_else(|| Problem::new(Code::Unauthenticated, "Send the link's token."))?;
     let link = view.store().authenticate_link(&token).await.map_err(told)?;
-    let reports: Reports = request.json(REPORT_BYTES_MAX).await?;
+    let reports: Reports = request.json_of_peer(REPORT_BYTES_MAX).await?;
     if reports.items.len() > REPORT_ITEMS_MAX {
         let message = format!("At most {REPORT_ITEMS_MAX} items at once.");
         return Err(Problem::new(Code::TooLarge, message.clone()).with_detail("items", message));

@@ -144,6 +144,37 @@ async fn the_document_tells_of_every_route_and_of_no_other() {
     }
 }
 
+/// A request with a field that is not in the document is refused; an answer may have some.
+#[test]
+fn the_document_closes_requests_and_leaves_answers_open() {
+    let document = api::document().expect("a document");
+    let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");
+    let schemas = &document["components"]["schemas"];
+    let closed: Vec<&str> = schemas
+        .as_object()
+        .expect("schemas")
+        .iter()
+        .filter(|(_, schema)| schema["additionalProperties"] == false)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let requests = [
+        "CreateJob",
+        "JobSpecRequest",
+        "OutputRequest",
+        "ResourcesRequest",
+        "SlurmOptionsRequest",
+    ];
+    assert_eq!(closed, requests);
+    let spec = |of: &str| &schemas[of]["properties"]["spec"]["$ref"];
+    assert_eq!(spec("CreateJob"), "#/components/schemas/JobSpecRequest");
+    assert_eq!(spec("Job"), "#/components/schemas/JobSpec");
+    let text = document.to_string();
+    for name in requests {
+        let used = format!("\"#/components/schemas/{name}\"");
+        assert!(text.contains(&used), "{name} is used");
+    }
+}
+
 /// `cargo run -p forebay-view-server -- openapi > docs/api/openapi.json` writes it.
 #[test]
 fn the_committed_document_is_this_one() {

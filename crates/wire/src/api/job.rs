@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::JobSpec;
 use crate::{Freshness, JobId, JobState, SiteName, Timestamp};
 
-/// The body of `POST /api/v1/jobs`.
+/// The body of `POST /api/v1/jobs`. Fields that the server does not know are refused.
+// By the server and not by this type: its spec is also part of answers, which a client must be able
+// to read when the server is newer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CreateJob {
     /// What to run.

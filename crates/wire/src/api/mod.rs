@@ -2,6 +2,10 @@
 //!
 //! Objects are `{id, rev, created_at, spec, status}`, lists `{items, next}`,
 //! moments RFC 3339 in UTC, units in the names.
+//!
+//! No type refuses unknown fields: whoever reads an answer must ignore those of a newer server.
+//! Whoever takes a request refuses them (`forebay_http::Request::json`), so that no typing error
+//! goes unnoticed.
 
 mod cluster;
 mod event;

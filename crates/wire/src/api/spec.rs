@@ -9,7 +9,6 @@ use crate::ClusterName;
 
 /// What to run, where and with what. Exactly one of `script` and `command`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct JobSpec {
     /// The cluster to run on.
@@ -45,7 +44,6 @@ pub struct JobSpec {
 
 /// What a job needs; the cluster's defaults where absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Resources {
     /// Nodes.
@@ -75,7 +73,6 @@ impl Resources {
 /// Where output goes. Paths may be relative to the job's directory and hold the
 /// scheduler's own patterns (`%j`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Output {
     /// Standard output.
@@ -95,7 +92,6 @@ impl Output {
 
 /// Options for Slurm: the usual ones typed, every other one as a directive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SlurmOptions {
     /// `--partition`: one, or several separated by commas.
