@@ -1,36 +1,24 @@
 //! One connection, from its first byte to its end.
 
 use crate::{
+    activity::{Activity, Busy, BusyBody},
     app::{App, Incoming},
     limits::Limits,
     peer::Peer,
+    unparsed::{HEAD_BYTES_MAX, Unparsed},
 };
 use forebay_service::Tasks;
-use hyper::{
-    body::{Body, Frame, SizeHint},
-    rt::Executor,
-    service::service_fn,
-};
+use hyper::{rt::Executor, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
-use std::{
-    convert::Infallible,
-    future::Future,
-    pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    task::{self, Poll},
-    time::Duration,
-};
+use std::{convert::Infallible, future::Future, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::Notify,
     time::{Instant, sleep_until},
 };
+use tokio_util::sync::CancellationToken;
 
 /// What a connection's requests need.
 #[derive(Clone)]
@@ -54,15 +42,21 @@ pub(crate) async fn run(
     let service = {
         let (context, activity) = (context.clone(), activity.clone());
         service_fn(move |request: http::Request<Incoming>| {
-            let (context, busy) = (context.clone(), Busy::new(&activity));
+            let (context, activity) = (context.clone(), activity.clone());
+            let busy = Busy::new(&activity);
             async move {
                 let response = context.app.answer(request, &context).await;
-                Ok::<_, Infallible>(response.map(|body| BusyBody { body, _busy: busy }))
+                if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+                    activity.leave_http1();
+                }
+                Ok::<_, Infallible>(response.map(|body| BusyBody::new(body, busy)))
             }
         })
     };
+    let late = CancellationToken::new();
+    let io = Unparsed::new(io, activity.clone(), context.peer, late.clone());
     let mut builder = auto::Builder::new(OnTasks(context.tasks.clone()));
-    builder.http1().max_buf_size(64 << 10);
+    builder.http1().max_buf_size(HEAD_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -89,6 +83,13 @@ pub(crate) async fn run(
                 idle_end = Instant::now() + if closing { CLOSING } else { limits.idle_timeout };
             }
             () = sleep_until(idle_end), if !activity.is_busy() => {
+                if activity.is_cut_off() && !late.is_cancelled() {
+                    // Told before it is closed.
+                    late.cancel();
+                    closing = true;
+                    idle_end = Instant::now() + CLOSING;
+                    continue;
+                }
                 if closing || !activity.began() {
                     tracing::debug!(peer = %context.peer, "closed an idle connection");
                     return;
@@ -102,73 +103,6 @@ pub(crate) async fn run(
     if let Err(error) = result {
         // Peers that vanish, and garbage: theirs, not ours.
         tracing::debug!(peer = %context.peer, error = %forebay_service::logs::chain(error.as_ref()), "connection failed");
-    }
-}
-
-/// Whether requests are under way on a connection.
-#[derive(Debug, Default)]
-struct Activity {
-    busy: AtomicUsize,
-    began: AtomicBool,
-    /// Woken when the connection becomes busy, and when it becomes idle.
-    changed: Notify,
-}
-
-impl Activity {
-    fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::SeqCst) > 0
-    }
-
-    fn began(&self) -> bool {
-        self.began.load(Ordering::SeqCst)
-    }
-}
-
-/// A request under way, until its answer has been sent whole.
-#[derive(Debug)]
-struct Busy(Arc<Activity>);
-
-impl Busy {
-    fn new(activity: &Arc<Activity>) -> Self {
-        activity.began.store(true, Ordering::SeqCst);
-        if activity.busy.fetch_add(1, Ordering::SeqCst) == 0 {
-            activity.changed.notify_one();
-        }
-        Self(activity.clone())
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        if self.0.busy.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.changed.notify_one();
-        }
-    }
-}
-
-/// An answer's body that keeps its request under way until it is sent or dropped.
-struct BusyBody<B> {
-    body: B,
-    _busy: Busy,
-}
-
-impl<B: Body + Unpin> Body for BusyBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut task::Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

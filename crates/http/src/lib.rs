@@ -33,6 +33,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod activity;
 mod app;
 mod body;
 pub mod client;
@@ -53,6 +54,7 @@ pub mod routes;
 mod server;
 mod shield;
 pub mod sse;
+mod unparsed;
 
 pub use app::App;
 pub use body::Body;

@@ -1,6 +1,6 @@
 //! Limits, drain, and peers that misbehave.
 
-use super::{Site, exchange, hello, read_to_end, read_until, short, table, until};
+use super::{Site, exchange, hello, read_to_end, read_until, short, table, until, write_then_read};
 use forebay_http::{
     Code, Limits, Problem, reply, request,
     routes::{Access, Route, Table},
@@ -22,7 +22,7 @@ const GET: &[u8] = b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n";
 const GET_CLOSE: &[u8] = b"GET /hello HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 
 #[tokio::test]
-async fn a_peer_that_sends_nothing_or_half_a_header_is_closed() {
+async fn a_peer_that_sends_nothing_is_closed_and_half_a_header_is_told() {
     let limits = Limits {
         header_timeout: short(100),
         idle_timeout: short(100),
@@ -31,15 +31,24 @@ async fn a_peer_that_sends_nothing_or_half_a_header_is_closed() {
     let site = Site::start(hello(), limits).await;
     let started = Instant::now();
     // Half of HTTP/2's opening is what hyper itself would wait for without an end.
-    for begun in ["", "PRI * HT", "GET /hello HTTP/1.1\r\nhost: x\r\nx-half: "] {
+    for begun in ["", "PRI * HT"] {
         let answer = exchange(&mut site.connect().await, begun.as_bytes()).await;
         assert_eq!(answer, "", "after {begun:?}");
     }
+    let half = b"GET /hello HTTP/1.1\r\nhost: x\r\nx-half: ";
+    let answer = exchange(&mut site.connect().await, half).await;
+    assert_eq!(unparsed(&answer).code, Code::Deadline);
     // A later request on a connection that had a good one, too.
     let mut stream = site.connect().await;
     stream.write_all(GET).await.unwrap();
     read_until(&mut stream, "\"hello\"").await;
-    assert_eq!(exchange(&mut stream, b"GET /hel").await, "");
+    let answer = exchange(&mut stream, b"GET /hel").await;
+    assert_eq!(unparsed(&answer).code, Code::Deadline);
+    // One that has said nothing since its last answer is only closed.
+    let mut stream = site.connect().await;
+    stream.write_all(GET).await.unwrap();
+    let answer = exchange(&mut stream, b"").await;
+    assert!(answer.ends_with("\"hello\""), "{answer}");
     assert!(
         started.elapsed() < Duration::from_secs(8),
         "{:?}",
@@ -67,31 +76,102 @@ async fn a_byte_at_a_time_does_not_hold_a_connection() {
     site.drain().await;
 }
 
+/// The problem in an answer to something that is no request, which must be a whole answer.
+fn unparsed(answer: &str) -> Problem {
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no answer but {answer:?}"));
+    let problem: Problem = serde_json::from_str(body)
+        .unwrap_or_else(|error| panic!("no problem but {answer:?}: {error}"));
+    let status = format!("HTTP/1.1 {} ", problem.code.status());
+    assert!(head.starts_with(&status), "{head}");
+    for line in [
+        "content-type: application/json".to_owned(),
+        "connection: close".to_owned(),
+        format!("content-length: {}", body.len()),
+        format!("x-request-id: {}", problem.request_id),
+    ] {
+        assert!(head.lines().any(|has| has == line), "{line} in {head}");
+    }
+    problem
+}
+
 #[tokio::test]
-async fn garbage_is_answered_or_closed_and_does_no_harm() {
+async fn what_is_no_request_is_answered_with_a_problem() {
     let site = Site::start(hello(), Limits::default()).await;
     let long_path = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(200_000));
+    let long_header = format!("GET /hello HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(200_000));
     let many_headers = format!("GET /hello HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(5000));
-    let http2_garbage = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &[0xff; 200]].concat();
-    for garbage in [
-        b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".as_slice(),
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS hello\r\n\r\n",
-        b"GET /hello HTTP/9.9\r\n\r\n",
-        b"POST /hello HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
-        b"POST /hello HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
-        b"GET http://[ HTTP/1.1\r\n\r\n",
-        long_path.as_bytes(),
-        many_headers.as_bytes(),
-        &http2_garbage,
+    for (garbage, code) in [
+        (
+            b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".as_slice(),
+            Code::Malformed,
+        ),
+        (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS hello\r\n\r\n",
+            Code::Malformed,
+        ),
+        (b"GET /hello HTTP/9.9\r\n\r\n", Code::Malformed),
+        (
+            b"POST /hello HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+            Code::Malformed,
+        ),
+        (
+            b"POST /hello HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+            Code::Malformed,
+        ),
+        (b"GET http://[ HTTP/1.1\r\n\r\n", Code::Malformed),
+        (
+            b"GET /h\xffllo HTTP/1.1\r\nbad header\r\n\r\n",
+            Code::Malformed,
+        ),
+        (long_path.as_bytes(), Code::TooLarge),
+        (long_header.as_bytes(), Code::TooLarge),
+        (many_headers.as_bytes(), Code::TooLarge),
     ] {
+        let shown = String::from_utf8_lossy(&garbage[..garbage.len().min(60)]).into_owned();
+        // Also as a client that writes all of it before it reads: the answer must not be lost.
+        let answer = exchange(&mut site.connect().await, garbage).await;
+        assert_eq!(unparsed(&answer).code, code, "{shown:?}: {answer}");
+        let answer = write_then_read(&mut site.connect().await, garbage).await;
+        assert_eq!(unparsed(&answer).code, code, "{shown:?}: {answer}");
+        // And behind a good request, on the same connection and in the same packet.
         let mut stream = site.connect().await;
+        stream.write_all(GET).await.unwrap();
+        read_until(&mut stream, "\"hello\"").await;
         let answer = exchange(&mut stream, garbage).await;
-        assert!(!answer.contains("200 OK"), "{answer}");
+        assert_eq!(unparsed(&answer).code, code, "{shown:?}: {answer}");
+        let answer = exchange(&mut site.connect().await, &[GET, garbage].concat()).await;
+        let (good, bad) = answer.split_at(answer.find("\"hello\"").expect("an answer") + 7);
+        assert!(good.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert_eq!(unparsed(bad).code, code, "{shown:?}: {answer}");
     }
+    // HTTP/2 says it in its own way.
+    let http2_garbage = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &[0xff; 200]].concat();
+    let answer = exchange(&mut site.connect().await, &http2_garbage).await;
+    assert!(!answer.contains("HTTP/1"), "{answer:?}");
     assert_eq!(
         site.client().get::<String>("/hello").await.unwrap(),
         "hello"
     );
+    site.drain().await;
+}
+
+/// What a handler answers is its own, whatever it looks like.
+#[tokio::test]
+async fn an_answer_that_looks_like_a_servers_own_is_left_alone() {
+    let refuse = |_request| async {
+        let mut response = reply::bytes(http::StatusCode::BAD_REQUEST, "text/plain", "mine");
+        response.headers_mut().clear();
+        Ok(response)
+    };
+    let site = Site::start(table([(Method::GET, "/mine", refuse)]), Limits::default()).await;
+    let get = b"GET /mine HTTP/1.1\r\nhost: x\r\n\r\n";
+    let close = b"GET /mine HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let twice = [get.as_slice(), close].concat();
+    let answer = exchange(&mut site.connect().await, &twice).await;
+    assert_eq!(answer.matches("HTTP/1.1 400 ").count(), 2, "{answer}");
+    assert_eq!(answer.matches("mine").count(), 2, "{answer}");
     site.drain().await;
 }
 
