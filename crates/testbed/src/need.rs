@@ -21,6 +21,8 @@ pub enum Thing {
     Root,
     /// Postgres' programs.
     Postgres,
+    /// Postgres' programs, and those of a newer major version.
+    OtherPostgres,
     /// munged and its client.
     Munge,
     /// slurmctld, slurmd and the clients, munge, root.
@@ -67,6 +69,10 @@ pub fn missing(thing: Thing) -> Option<String> {
     let servers: &[Server] = match thing {
         Thing::Root => return root(),
         Thing::Postgres => &[Server::Postgres],
+        Thing::OtherPostgres => match packages::other_postgres::missing() {
+            Some(reason) => return Some(reason),
+            None => &[Server::Postgres],
+        },
         Thing::Munge => &[Server::Munge],
         Thing::Slurm => &[Server::Slurm],
         Thing::SlurmAccounting => &[Server::Slurm, Server::SlurmAccounting],

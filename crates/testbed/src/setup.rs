@@ -6,8 +6,9 @@ use crate::accounts;
 use crate::packages::{self, Package, Server};
 
 /// Everything that tests start.
-const SERVERS: [Server; 5] = [
+const SERVERS: [Server; 6] = [
     Server::Postgres,
+    Server::OtherPostgres,
     Server::Munge,
     Server::Slurm,
     Server::SlurmAccounting,
@@ -25,7 +26,13 @@ pub async fn run(printer: &mut (dyn FnMut(&str) + Send)) -> ExitCode {
     }
     if !rustix::process::geteuid().is_root() {
         if missing.is_empty() {
-            return ExitCode::SUCCESS;
+            return match other_postgres(printer).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(sentence) => {
+                    printer(&sentence);
+                    ExitCode::FAILURE
+                }
+            };
         }
         printer(&packages::sentence(&missing));
         return ExitCode::FAILURE;
@@ -43,6 +50,10 @@ pub async fn run(printer: &mut (dyn FnMut(&str) + Send)) -> ExitCode {
         ));
         return ExitCode::FAILURE;
     }
+    if let Err(sentence) = other_postgres(printer).await {
+        printer(&sentence);
+        return ExitCode::FAILURE;
+    }
     match accounts::test_accounts(ACCOUNTS) {
         Ok(accounts) => {
             let names: Vec<_> = accounts
@@ -57,6 +68,23 @@ pub async fn run(printer: &mut (dyn FnMut(&str) + Send)) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Brings the other version of Postgres where it can be had. Needs no root.
+async fn other_postgres(printer: &mut (dyn FnMut(&str) + Send)) -> Result<(), String> {
+    use packages::other_postgres;
+    let Some(line) = other_postgres::install_line().filter(|_| other_postgres::bin().is_none())
+    else {
+        return Ok(());
+    };
+    let Some((program, args)) = line.split_first() else {
+        return Ok(());
+    };
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let brought = packages::run(std::path::Path::new(program), &args, printer).await;
+    brought.map_err(|error| error.to_string())?;
+    other_postgres::settle().map_err(|error| format!("cannot keep it: {error}"))?;
+    other_postgres::missing().map_or(Ok(()), Err)
 }
 
 /// One line for each package, with its reason.
@@ -102,7 +130,14 @@ mod tests {
 
     #[tokio::test]
     async fn where_everything_is_there_it_installs_nothing() {
-        crate::need!(Root, Postgres, Slurm, SlurmAccounting, SlurmRest);
+        crate::need!(
+            Root,
+            Postgres,
+            OtherPostgres,
+            Slurm,
+            SlurmAccounting,
+            SlurmRest
+        );
         let mut lines = Vec::new();
         let code = run(&mut |line| lines.push(line.to_owned())).await;
         assert_eq!(code, ExitCode::SUCCESS);

@@ -17,6 +17,8 @@ pub struct DbArgs {
 pub enum DbCommand {
     /// Run the private Postgres in the foreground, with the databases of all services.
     Run(DbRun),
+    /// Bring the private Postgres' data to a newer major version of Postgres.
+    Upgrade(DbUpgrade),
     /// Print the URL under which a service reaches its database.
     Url(DbUrl),
     /// Open psql on a database.
@@ -58,6 +60,39 @@ pub struct DbRun {
     /// Another account whose services may connect; repeat it for several.
     #[arg(long, value_name = "USER")]
     pub allow: Vec<String>,
+}
+
+/// Options of `db upgrade`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  forebay db upgrade --state-dir /var/lib/forebay/prod/db --run-as forebay
+  forebay db upgrade --state-dir DIR --old-bin-dir /usr/lib/postgresql/15/bin
+
+Stop `forebay db run` first, and have the programs of both versions installed. The data is copied
+by pg_upgrade into a new directory beside, which takes the old one's place at the very end: until
+then, stopped or killed, the old one is as it was. It is kept as DIR/cluster/data.old-VERSION for
+you to remove. Settings come along. Clients that follow feeds begin anew by themselves.")]
+pub struct DbUpgrade {
+    /// Where it is.
+    #[command(flatten)]
+    pub place: DbPlace,
+    /// Where the programs of the data's version are, if not in one of the usual places.
+    #[arg(long, value_name = "DIR")]
+    pub old_bin_dir: Option<PathBuf>,
+    /// Where the newer programs are; by default the newest found.
+    #[arg(long, value_name = "DIR")]
+    pub new_bin_dir: Option<PathBuf>,
+    /// When started by root: the account that the database runs as.
+    #[arg(long, value_name = "USER")]
+    pub run_as: Option<String>,
+    /// Share files with the old data instead of copying them: quick whatever the size, but the old
+    /// data is of no use any more once the new server has run.
+    #[arg(long)]
+    pub link: bool,
+    /// Print what was done as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `db url`.

@@ -6,7 +6,7 @@ mod login;
 mod submit;
 mod values;
 
-pub use db::{DbArgs, DbCommand, DbPlace, DbPsql, DbRun, DbUrl};
+pub use db::{DbArgs, DbCommand, DbPlace, DbPsql, DbRun, DbUpgrade, DbUrl};
 pub use jobs::{
     CancelArgs, ClustersArgs, JobsArgs, LogsArgs, ShowArgs, Sort, StateFilter, WhoamiArgs,
 };

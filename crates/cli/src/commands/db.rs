@@ -4,12 +4,13 @@ use std::{
     io, os::unix::process::CommandExt as _, path::PathBuf, process::Command, time::Duration,
 };
 
-use forebay_postgres::private::{Config, Database, Private};
-use forebay_service::{Outcome, Service, logs};
+use forebay_postgres::private::{Config, Database, Error, Private, Step, Upgrade};
+use forebay_service::{CancellationToken, Outcome, Service, logs};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, block_on};
 use crate::{
-    args::{DbCommand, DbPlace, DbPsql, DbRun, DbUrl},
+    args::{DbCommand, DbPlace, DbPsql, DbRun, DbUpgrade, DbUrl},
     exit,
     failure::Failure,
 };
@@ -25,6 +26,7 @@ const DRAIN: Duration = Duration::from_secs(90);
 pub(super) fn run(command: DbCommand, context: &Context) -> Result<u8, Failure> {
     match command {
         DbCommand::Run(args) => serve(args, context),
+        DbCommand::Upgrade(args) => upgrade(args, context),
         DbCommand::Url(args) => context.console.line(&url(&args)?).map(|()| exit::OK),
         DbCommand::Psql(args) => Err(psql(&args)?),
     }
@@ -89,6 +91,94 @@ fn serve(args: DbRun, context: &Context) -> Result<u8, Failure> {
     let outcome: Outcome =
         block_on(async { Ok(forebay_service::run("db", DRAIN, announce).await) })?;
     Ok(outcome.exit_code())
+}
+
+fn upgrade(args: DbUpgrade, context: &Context) -> Result<u8, Failure> {
+    let console = &context.console;
+    let mut config = config(&args.place)?;
+    config.run_as = args.run_as;
+    let absolute = |dir: Option<PathBuf>| {
+        dir.map(std::path::absolute)
+            .transpose()
+            .map_err(|error| Failure::caused("cannot use that directory", &error))
+    };
+    let how = Upgrade {
+        old_bin_dir: absolute(args.old_bin_dir)?,
+        new_bin_dir: absolute(args.new_bin_dir)?,
+        link: args.link,
+    };
+    let failed = |error: Error| {
+        let failure = Failure::caused("cannot upgrade the database", &error);
+        match error {
+            Error::AlreadyRunning { .. } => {
+                failure.hint("Stop `forebay db run` first; the services wait for it to come back.")
+            }
+            _ => failure,
+        }
+    };
+    // As many directories would be made for a slip of the finger.
+    let data = config.state_dir.join("cluster/data");
+    if !config.state_dir.is_dir() {
+        let message = format!("there is no database in {}", config.state_dir.display());
+        return Err(Failure::new(message)
+            .hint("--state-dir names the directory that `forebay db run` was given."));
+    }
+    let private = Private::new(config).map_err(failed)?;
+    let progress = |step: Step| {
+        console.note(match step {
+            Step::Settle => "starting and stopping the old server in order",
+            Step::Make => "making the new data's frame",
+            Step::Check => "checking that the data can be upgraded (pg_upgrade --check)",
+            Step::Upgrade if how.link => "upgrading; old and new share files (pg_upgrade --link)",
+            Step::Upgrade => "upgrading; this copies all data (pg_upgrade)",
+            Step::Switch => "switching to the new data",
+            Step::Analyse => "counting what is in the tables (ANALYZE)",
+            _ => "going on",
+        });
+    };
+    let upgraded = block_on(async {
+        let stop = CancellationToken::new();
+        let work = private.upgrade(&how, &stop, progress);
+        tokio::pin!(work);
+        let interrupted = async {
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::select! {
+                _ = terminate.recv() => {}
+                done = tokio::signal::ctrl_c() => done?,
+            }
+            Ok::<_, io::Error>(())
+        };
+        tokio::select! {
+            done = &mut work => return done.map_err(failed),
+            // Where signals cannot be heard, they do what they do by themselves.
+            Ok(()) = interrupted => {}
+        }
+        console.note("stopping; the old data stays");
+        stop.cancel();
+        work.await.map_err(failed)
+    })?;
+    if args.json {
+        console.json(&serde_json::json!({
+            "from": upgraded.from,
+            "to": upgraded.to,
+            "data": data,
+            "old": upgraded.old,
+        }))?;
+    } else if let Some(old) = &upgraded.old {
+        console.line(&format!(
+            "upgraded from PostgreSQL {} to {}; the old data is in {}: remove it when all is well",
+            upgraded.from,
+            upgraded.to,
+            old.display()
+        ))?;
+    } else {
+        console.line(&format!(
+            "nothing to do: the data is of PostgreSQL {}, and nothing newer is installed in the usual places \
+             (another place: --new-bin-dir DIR)",
+            upgraded.from
+        ))?;
+    }
+    Ok(exit::OK)
 }
 
 fn url(args: &DbUrl) -> Result<String, Failure> {

@@ -92,6 +92,85 @@ fn it_runs_until_it_is_told_to_stop() {
 }
 
 #[test]
+fn an_upgrade_keeps_what_was_there() {
+    need!(Postgres, OtherPostgres);
+    let place = Dir::new("cli-upgrade").expect("a directory");
+    let state = place.path().join("db");
+    let state = state.to_str().expect("text");
+    let newer = forebay_testbed::packages::other_postgres::bin().expect("needed");
+    let newer = newer.to_str().expect("text");
+    let user = User::new().with("PATH", "/usr/bin:/bin");
+    let started = |more: &[&str]| {
+        let line = [&["db", "run", "--state-dir", state], run_as(), more].concat();
+        let mut child = user
+            .command(&line)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
+        let mut said = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        stdout.read_line(&mut said).expect("read");
+        assert!(said.starts_with("ready: "), "{said}");
+        child
+    };
+    let stopped = |child: std::process::Child| {
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+        assert_eq!(finish(child).code, Some(0));
+    };
+    let ask = |sql: &str| {
+        let line = ["db", "psql", "--state-dir", state, "--", "-Atc", sql];
+        user.run(&line).ok().out()
+    };
+    let upgrade = [
+        &[
+            "db",
+            "upgrade",
+            "--state-dir",
+            state,
+            "--new-bin-dir",
+            newer,
+        ],
+        run_as(),
+    ]
+    .concat();
+
+    let child = started(&[]);
+    ask("create table jobs as select 7 as id");
+    let refused = user.run(&upgrade);
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.stderr.contains("Stop `forebay db run`"),
+        "{}",
+        refused.all()
+    );
+    stopped(child);
+
+    let done = user.run(&upgrade).ok();
+    let old = format!("{state}/cluster/data.old-");
+    assert!(done.all().contains(&old), "{}", done.all());
+    assert!(done.stderr.contains("pg_upgrade --check"), "{}", done.all());
+    // Without a place for the newer programs, only older ones are found for the data.
+    let line = [&["db", "upgrade", "--state-dir", state, "--json"], run_as()].concat();
+    let again = user.run(&line);
+    assert_eq!(again.code, Some(1));
+    assert!(again.stderr.contains("--old-bin-dir"), "{}", again.all());
+
+    let child = started(&["--bin-dir", newer]);
+    assert_eq!(ask("select id from jobs"), "7\n");
+    assert!(ask("show server_version").starts_with("18."));
+    stopped(child);
+
+    let nowhere = user.run(&["db", "upgrade", "--state-dir", "/no/such/place"]);
+    assert_eq!(nowhere.code, Some(1));
+    assert!(
+        nowhere.stderr.contains("no database in"),
+        "{}",
+        nowhere.all()
+    );
+}
+
+#[test]
 fn what_cannot_work_is_said_before_anything_is_made() {
     let place = tempfile::tempdir().expect("a directory");
     let state = place.path().join("db");

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::MAJOR_MIN;
 use super::error::Error;
+use super::upgrade::Upgrade;
 
 /// A directory with `initdb` and `postgres`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,98 @@ impl Binaries {
     }
 }
 
+/// What `pg_upgrade` uses of the version before.
+const OLD_PROGRAMS: &[&str] = &["pg_ctl", "pg_controldata", "pg_resetwal"];
+/// And of the version that it is from.
+const NEW_PROGRAMS: &[&str] = &[
+    "pg_upgrade",
+    "pg_ctl",
+    "pg_controldata",
+    "pg_resetwal",
+    "pg_dump",
+    "pg_dumpall",
+    "pg_restore",
+    "psql",
+    "vacuumdb",
+];
+
+impl Binaries {
+    /// The first of these programs that is not there.
+    fn lacks<'a>(&self, programs: &[&'a str]) -> Option<&'a str> {
+        let missing = |program: &&&str| !self.dir.join(program).is_file();
+        programs.iter().find(missing).copied()
+    }
+
+    /// The programs of the data's version, and the newest that are newer; no second if there are none and nobody
+    /// named a place for them.
+    pub(super) fn pair(
+        how: &Upgrade,
+        data: &Path,
+        version: &str,
+    ) -> Result<(Binaries, Option<Binaries>), Error> {
+        let found = |dir: Option<&PathBuf>, programs: &[&str]| -> Vec<Binaries> {
+            let searched = match dir {
+                Some(dir) => vec![dir.clone()],
+                None => places(std::env::var_os("PATH").as_deref(), Path::new("/")),
+            };
+            let mut found: Vec<Binaries> = searched.iter().filter_map(|dir| probe(dir)).collect();
+            // A directory on the PATH may hold links to some of them only.
+            found.sort_by_key(|found| found.lacks(programs).is_some());
+            found
+        };
+        let olds = found(how.old_bin_dir.as_ref(), OLD_PROGRAMS);
+        let news = found(how.new_bin_dir.as_ref(), NEW_PROGRAMS);
+        let (old, new) = pair(olds, news, version);
+        if let (None, Some(dir)) = (&new, &how.new_bin_dir) {
+            return Err(Error::upgrade(format!(
+                "the data is of PostgreSQL {version}, and {} has no newer one",
+                dir.display()
+            )));
+        }
+        let Some(old) = old else {
+            return Err(Error::upgrade(format!(
+                "the programs of PostgreSQL {version}, which made {}, are needed too and were not found: install them \
+                 beside the newer ones (Debian, Ubuntu: postgresql-{version}; Fedora, RHEL: postgresql-upgrade), or \
+                 say where they are with --old-bin-dir",
+                data.display()
+            )));
+        };
+        let lacking = |binaries: &Binaries, programs| {
+            let (dir, major) = (binaries.dir.display(), binaries.major);
+            binaries.lacks(programs).map_or(Ok(()), |program| {
+                Err(Error::upgrade(format!(
+                    "{dir} has no {program}, which pg_upgrade needs: install all of PostgreSQL {major} (Debian, \
+                     Ubuntu: postgresql-{major}; Fedora, RHEL: postgresql-server and postgresql-upgrade)"
+                )))
+            })
+        };
+        if let Some(new) = &new {
+            lacking(&old, OLD_PROGRAMS)?;
+            lacking(new, NEW_PROGRAMS)?;
+        }
+        Ok((old, new))
+    }
+}
+
+fn pair(
+    olds: Vec<Binaries>,
+    news: Vec<Binaries>,
+    version: &str,
+) -> (Option<Binaries>, Option<Binaries>) {
+    let major = version.parse().unwrap_or(u32::MAX);
+    let old = olds.into_iter().find(|found| found.major == major);
+    let newer = news.into_iter().filter(|found| found.major > major);
+    // Of several of one version the first, which is where the search begins.
+    let new = newer.reduce(|best, found| {
+        if found.major > best.major {
+            found
+        } else {
+            best
+        }
+    });
+    (old, new)
+}
+
 fn choose(found: Vec<Binaries>, data: Option<(&Path, &str)>) -> Result<Binaries, Error> {
     let mut first = None;
     for candidate in found {
@@ -89,7 +182,12 @@ fn places(path: Option<&OsStr>, root: &Path) -> Vec<PathBuf> {
         })
         .unwrap_or_default();
     let mut versioned: Vec<(u32, PathBuf)> = Vec::new();
-    for (parent, prefix) in [("usr/lib/postgresql", ""), ("usr", "pgsql-")] {
+    for (parent, prefix) in [
+        ("usr/lib/postgresql", ""),
+        ("usr", "pgsql-"),
+        // Where Fedora's postgresql-upgrade keeps the version before.
+        ("usr/lib64/pgsql", "postgresql-"),
+    ] {
         for entry in std::fs::read_dir(root.join(parent))
             .into_iter()
             .flatten()
@@ -213,6 +311,19 @@ mod tests {
             "usr/local/pgsql/bin",
         ];
         assert_eq!(relative, want.map(Path::new));
+    }
+
+    #[test]
+    fn an_upgrade_goes_to_the_newest() {
+        let at = |dir: &str, major: u32| Binaries {
+            dir: dir.into(),
+            major,
+        };
+        let all = || vec![at("/path", 16), at("/a", 18), at("/b", 15), at("/c", 18)];
+        let (old, new) = pair(all(), all(), "15");
+        assert_eq!((old, new), (Some(at("/b", 15)), Some(at("/a", 18))));
+        assert_eq!(pair(all(), all(), "18"), (Some(at("/a", 18)), None));
+        assert_eq!(pair(all(), all(), "14").0, None);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //!   cluster/              the account's, 0700
 //!     data/               made by initdb elsewhere, then renamed: it is whole or absent
 //!     data.new/           half made; removed at the next start
+//!     data.upgrade/ up/   of an upgrade; see there
+//!     data.old-15/        what an upgrade left behind, for the operator to remove
 //! <socket_dir>/           the account's, 0755
 //! ```
 
@@ -123,7 +125,7 @@ impl Layout {
     }
 
     /// Makes the data, if there is none: elsewhere first, so that it is whole or absent. Ends early on `stop`.
-    pub(super) async fn initdb(
+    pub(super) async fn make_data(
         &self,
         config: &Config,
         account: &Account,
@@ -131,28 +133,44 @@ impl Layout {
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         let half_made = self.cluster.join("data.new");
-        let leftover = half_made.clone();
+        if self.version()?.is_some() {
+            return clear_leftover(account, half_made).await;
+        }
+        tracing::info!(data = %self.data.display(), version = binaries.major, "making the private database");
+        if !self
+            .make(config, account, binaries, &half_made, stop)
+            .await?
+        {
+            return Ok(());
+        }
+        let (cluster, data, sync) = (self.cluster.clone(), self.data.clone(), config.fsync);
         account
             .run(move || {
-                takeover::end_all(&leftover, Duration::ZERO)?;
-                match fs::remove_dir_all(&leftover) {
-                    Ok(()) => {
-                        tracing::info!(dir = %leftover.display(), "removed a half-made database");
-                    }
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    Err(error) => return Err(Error::io("remove", leftover)(error)),
+                fs::rename(&half_made, &data).map_err(Error::io("rename to", data))?;
+                if sync {
+                    File::open(&cluster)
+                        .and_then(|dir| dir.sync_all())
+                        .map_err(Error::io("sync", cluster))?;
                 }
                 Ok(())
             })
-            .await?;
-        if self.version()?.is_some() {
-            return Ok(());
-        }
-        tracing::info!(data = %self.data.display(), version = binaries.major, "making the private database");
+            .await
+    }
+
+    /// Makes empty data in a directory, in place of what may be there. `false` if it was to stop before the end.
+    pub(super) async fn make(
+        &self,
+        config: &Config,
+        account: &Account,
+        binaries: &Binaries,
+        at: &Path,
+        stop: &CancellationToken,
+    ) -> Result<bool, Error> {
+        clear_leftover(account, at.to_owned()).await?;
         let mut command = Command::new(binaries.initdb());
         command
             .arg("--pgdata")
-            .arg(&half_made)
+            .arg(at)
             .args([
                 "--username",
                 ADMIN,
@@ -181,7 +199,7 @@ impl Layout {
             () = stop.cancelled() => {
                 initdb.signal(Signal::KILL);
                 initdb.exited().await;
-                return Ok(());
+                return Ok(false);
             }
             () = tokio::time::sleep(INITDB_MAX) => {
                 return Err(Error::Initdb { said: format!("it was not done within {INITDB_MAX:?}") });
@@ -192,19 +210,25 @@ impl Layout {
                 said: initdb.said().await,
             });
         }
-        let (cluster, data, sync) = (self.cluster.clone(), self.data.clone(), config.fsync);
-        account
-            .run(move || {
-                fs::rename(&half_made, &data).map_err(Error::io("rename to", data))?;
-                if sync {
-                    File::open(&cluster)
-                        .and_then(|dir| dir.sync_all())
-                        .map_err(Error::io("sync", cluster))?;
-                }
-                Ok(())
-            })
-            .await
+        Ok(true)
     }
+}
+
+/// Ends what still works in a half-made directory, and removes it.
+async fn clear_leftover(account: &Account, leftover: PathBuf) -> Result<(), Error> {
+    account
+        .run(move || {
+            takeover::end_all(&leftover, Duration::ZERO)?;
+            match fs::remove_dir_all(&leftover) {
+                Ok(()) => {
+                    tracing::info!(dir = %leftover.display(), "removed a half-made database");
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io("remove", leftover)(error)),
+            }
+            Ok(())
+        })
+        .await
 }
 
 /// The supervisor's exclusive lock on a state directory; freed by the kernel however the supervisor ends.

@@ -44,7 +44,7 @@ pub enum Error {
     },
     /// The data was made by another major version, and no programs of that version are installed.
     #[error(
-        "the database in {dir} was made by PostgreSQL {data}, this system has {program}: run `forebay db upgrade`"
+        "the database in {dir} was made by PostgreSQL {data}, this system has {program}: run `forebay db upgrade`, which needs the programs of both versions"
     )]
     OtherMajor {
         /// The data directory.
@@ -54,6 +54,15 @@ pub enum Error {
         /// The programs' major version.
         program: u32,
     },
+    /// The data cannot be brought to another major version.
+    #[error("the private database cannot be upgraded: {reason}")]
+    Upgrade {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// It was told to stop before it was done.
+    #[error("stopped before it was done; the private database is as it was")]
+    Stopped,
     /// The account to run as does not exist, or none was named and no usual one exists.
     #[error("{reason}")]
     Account {
@@ -162,6 +171,12 @@ impl Error {
     ) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
         move |source| Error::Io { what, path, source }
+    }
+
+    pub(super) fn upgrade(reason: impl Into<String>) -> Error {
+        Error::Upgrade {
+            reason: reason.into(),
+        }
     }
 
     pub(super) fn config(setting: &'static str, reason: impl Into<String>) -> Error {

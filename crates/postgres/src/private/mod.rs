@@ -11,6 +11,8 @@
 //! * **The supervisor**: the kernel tells the server, which then stops in order by itself. The next start takes the
 //!   lock, which died with the supervisor, waits for the server to end (ends it, if need be), removes stale lock files
 //!   and starts. Nothing is lost.
+//! * **An upgrade** to another major version ([`Private::upgrade`]): the next start finds the old data as it was, or
+//!   the new one whole.
 //! * **Both, or the machine**: the next start removes the stale lock files, even when their process ids belong to
 //!   others by now, and the server replays its log.
 //!
@@ -24,6 +26,7 @@ mod databases;
 mod error;
 mod process;
 mod takeover;
+mod upgrade;
 
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -41,6 +44,7 @@ pub use self::config::{Config, Database, socket_path};
 use self::data::{Layout, Lock};
 pub use self::error::Error;
 use self::process::Running;
+pub use self::upgrade::{Step, Upgrade, Upgraded};
 use crate::pool;
 
 /// The number in the socket's name. Each instance has a socket directory of its own, so it never changes.
@@ -225,13 +229,14 @@ impl Private {
         } = self;
         layout.prepare(config, account)?;
         layout.reach(account).await?;
+        upgrade::recover(layout, account).await?;
         let version = layout.version()?;
         let data = version
             .as_deref()
             .map(|version| (layout.data.as_path(), version));
         let binaries = Binaries::find(config.bin_dir.as_deref(), data)?;
         self.clear().await?;
-        layout.initdb(config, account, &binaries, stop).await?;
+        layout.make_data(config, account, &binaries, stop).await?;
         if stop.is_cancelled() {
             return Ok(None);
         }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use super::error::Error;
 const TAIL_LINES: usize = 12;
 /// Bytes of one line that are looked at.
 const LINE_BYTES_MAX: u64 = 4096;
+
+type Output = Box<dyn Read + Send>;
 
 /// A child. Dropping it sends the signal that it was started with.
 ///
@@ -42,15 +44,32 @@ impl Running {
         on_drop: Signal,
         hold: impl Send + 'static,
     ) -> Result<Running, Error> {
+        command.stdout(Stdio::null()).current_dir("/");
+        Running::spawn(command, on_drop, hold).await
+    }
+
+    /// As [`start`](Self::start), in a directory, for a command whose words on standard output count too.
+    pub(super) async fn start_talking(
+        mut command: Command,
+        dir: &Path,
+        on_drop: Signal,
+    ) -> Result<Running, Error> {
+        command.stdout(Stdio::piped()).current_dir(dir);
+        Running::spawn(command, on_drop, ()).await
+    }
+
+    async fn spawn(
+        mut command: Command,
+        on_drop: Signal,
+        hold: impl Send + 'static,
+    ) -> Result<Running, Error> {
         let program = PathBuf::from(command.get_program());
         let failed = program.clone();
         command
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("LC_ALL", "C")
-            .current_dir("/")
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             // A Ctrl-C meant for the supervisor reaches the child in order, through the supervisor.
             .process_group(0);
@@ -125,10 +144,13 @@ fn supervise(
     let tail = Arc::new(Mutex::new(VecDeque::new()));
     let (report, exit) = watch::channel(None);
     let (talking, quiet) = watch::channel(());
-    if let Some(stderr) = child.stderr.take() {
-        let tail = Arc::clone(&tail);
+    let talking = Arc::new(talking);
+    let stderr = child.stderr.take().map(|out| Box::new(out) as Output);
+    let stdout = child.stdout.take().map(|out| Box::new(out) as Output);
+    for output in stderr.into_iter().chain(stdout) {
+        let (tail, talking) = (Arc::clone(&tail), Arc::clone(&talking));
         let listen = move || {
-            listen(stderr, &tail);
+            listen(output, &tail);
             drop(talking);
         };
         if let Err(error) = std::thread::Builder::new()
@@ -138,6 +160,7 @@ fn supervise(
             tracing::warn!(%error, "the database server's log cannot be read");
         }
     }
+    drop(talking);
     let running = Running {
         pid: Arc::clone(&pid),
         exit,
@@ -161,12 +184,12 @@ fn supervise(
 }
 
 /// Passes its log on, line by line.
-fn listen(stderr: ChildStderr, tail: &Mutex<VecDeque<String>>) {
-    let mut stderr = BufReader::new(stderr);
+fn listen(output: Output, tail: &Mutex<VecDeque<String>>) {
+    let mut output = BufReader::new(output);
     let mut line = Vec::new();
     loop {
         line.clear();
-        match (&mut stderr)
+        match (&mut output)
             .take(LINE_BYTES_MAX)
             .read_until(b'\n', &mut line)
         {

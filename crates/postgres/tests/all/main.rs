@@ -10,3 +10,4 @@ mod migrate;
 mod pool;
 mod private;
 mod support;
+mod upgrade;

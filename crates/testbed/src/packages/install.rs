@@ -124,7 +124,8 @@ async fn has_candidates(bin: &Path, names: &[&str]) -> Result<bool, Error> {
     Ok(known.filter(|version| version.trim() != "(none)").count() == names.len())
 }
 
-async fn run(
+/// Runs a program, and prints what it says.
+pub(crate) async fn run(
     program: &Path,
     args: &[&str],
     printer: &mut (dyn FnMut(&str) + Send),

