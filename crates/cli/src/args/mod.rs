@@ -68,7 +68,7 @@ pub enum Command {
     Clusters(ClustersArgs),
     /// Print completions for a shell.
     Completions(CompletionsArgs),
-    /// Run Forebay's own Postgres, for installations without one.
+    /// Run and upgrade Forebay's own Postgres, for installations without one.
     Db(DbArgs),
 }
 

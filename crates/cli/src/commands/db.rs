@@ -4,7 +4,7 @@ use std::{
     io, os::unix::process::CommandExt as _, path::PathBuf, process::Command, time::Duration,
 };
 
-use forebay_postgres::private::{Config, Database, Error, Private, Step, Upgrade};
+use forebay_postgres::private::{Config, Database, Error, Private, Step, Upgrade, socket_path};
 use forebay_service::{CancellationToken, Outcome, Service, logs};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -108,7 +108,7 @@ fn upgrade(args: DbUpgrade, context: &Context) -> Result<u8, Failure> {
         link: args.link,
     };
     let failed = |error: Error| {
-        let failure = Failure::caused("cannot upgrade the database", &error);
+        let failure = Failure::new(logs::chain(&error));
         match error {
             Error::AlreadyRunning { .. } => {
                 failure.hint("Stop `forebay db run` first; the services wait for it to come back.")
@@ -192,6 +192,13 @@ fn url(args: &DbUrl) -> Result<String, Failure> {
 
 /// Becomes psql; returns only if that fails.
 fn psql(args: &DbPsql) -> Result<Failure, Failure> {
+    let config = config(&args.database.place)?;
+    if !socket_path(&config.socket_dir).exists() {
+        let message = format!("no database runs in {}", config.state_dir.display());
+        return Err(Failure::new(message).hint(
+            "Start it with `forebay db run` and the same --state-dir (and --socket-dir, if it was given).",
+        ));
+    }
     let program = match &args.bin_dir {
         Some(dir) => dir.join("psql"),
         None => PathBuf::from("psql"),

@@ -52,7 +52,9 @@ pub(super) fn read_script(args: &SubmitArgs) -> Result<Option<String>, Failure> 
         )
     };
     read.map_err(|error| {
-        Failure::caused(format!("cannot read {from}"), &error).exiting(exit::USAGE)
+        Failure::caused(format!("cannot read {from}"), &error)
+            .exiting(exit::USAGE)
+            .hint("A script is a file here; to run a program, give it after --: forebay submit -- PROGRAM")
     })?;
     spec::check_script(bytes, &from).map(Some)
 }

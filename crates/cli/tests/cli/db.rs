@@ -161,6 +161,9 @@ fn an_upgrade_keeps_what_was_there() {
     assert!(ask("show server_version").starts_with("18."));
     stopped(child);
 
+    let idle = user.run(&["db", "psql", "--state-dir", state]);
+    assert_eq!(idle.code, Some(1));
+    assert!(idle.stderr.contains("forebay db run"), "{}", idle.all());
     let nowhere = user.run(&["db", "upgrade", "--state-dir", "/no/such/place"]);
     assert_eq!(nowhere.code, Some(1));
     assert!(

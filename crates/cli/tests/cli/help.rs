@@ -2,7 +2,7 @@
 
 use crate::run::User;
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "login",
     "logout",
     "whoami",
@@ -14,6 +14,7 @@ const COMMANDS: [&str; 13] = [
     "clusters",
     "completions",
     "db run",
+    "db upgrade",
     "db url",
     "db psql",
 ];
@@ -69,4 +70,11 @@ fn shells_can_load_the_completions() {
         .current_dir(user.home.path())
         .status();
     assert!(bash.expect("bash").success());
+}
+
+#[test]
+fn a_script_that_is_not_there_says_how_to_run_a_program() {
+    let done = User::new().run(&["submit", "no-such.sh"]);
+    assert_eq!(done.code, Some(2));
+    assert!(done.stderr.contains("submit -- PROGRAM"), "{}", done.all());
 }

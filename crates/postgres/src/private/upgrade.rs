@@ -89,15 +89,19 @@ impl Private {
             account,
             layout,
         } = self;
+        // Before anything is made: the directory may be another than was meant.
+        let none = || {
+            Error::upgrade(format!(
+                "there is no data in {}: `forebay db run` makes it, with the newest version",
+                layout.data.display()
+            ))
+        };
+        layout.version()?.ok_or_else(none)?;
         let lock = Arc::new(layout.lock(account)?);
         layout.prepare(config, account)?;
         layout.reach(account).await?;
         recover(layout, account).await?;
-        let from = layout.version()?.ok_or_else(|| {
-            Error::upgrade(
-                "there is no data yet: `forebay db run` makes it with the newest version",
-            )
-        })?;
+        let from = layout.version()?.ok_or_else(none)?;
         let (old, new) = Binaries::pair(how, &layout.data, &from)?;
         let place = Place::new(layout);
         let done = |old_data| Upgraded {

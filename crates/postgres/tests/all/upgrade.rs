@@ -360,5 +360,7 @@ fn without_data_there_is_nothing_to_upgrade() {
     let error = runtime()
         .block_on(private.upgrade(&Upgrade::default(), &CancellationToken::new(), |_| ()))
         .expect_err("nothing there");
-    assert!(error.to_string().contains("no data yet"), "{error}");
+    assert!(error.to_string().contains("no data in"), "{error}");
+    let made = std::fs::read_dir(dir.path()).expect("listed").count();
+    assert_eq!(made, 0, "nothing was made for it");
 }
