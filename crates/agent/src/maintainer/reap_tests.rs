@@ -43,7 +43,7 @@ fn job(phase: Phase, recorded: Option<&str>) -> Tracked {
     Tracked {
         phase,
         copy: recorded.map(copy),
-        ..Tracked::claimed(work)
+        ..Tracked::claimed(work).expect("a spec")
     }
 }
 
