@@ -32,6 +32,28 @@ pub(crate) struct Context {
 /// After being asked to close: time for the last frames to leave.
 const CLOSING: Duration = Duration::from_secs(1);
 
+/// The same over TLS. The handshake has the time of a first request's headers.
+#[cfg(feature = "tls")]
+pub(crate) async fn run_tls(
+    acceptor: tokio_rustls::TlsAcceptor,
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    context: Context,
+) {
+    let stop = context.tasks.stopping();
+    let handshake = tokio::time::timeout(context.limits.header_timeout, acceptor.accept(io));
+    let shaken = tokio::select! {
+        () = stop.cancelled() => return,
+        shaken = handshake => shaken,
+    };
+    match shaken {
+        Ok(Ok(stream)) => run(stream, context).await,
+        Ok(Err(error)) => {
+            tracing::debug!(peer = %context.peer, %error, "a TLS handshake failed");
+        }
+        Err(_) => tracing::debug!(peer = %context.peer, "a TLS handshake took too long"),
+    }
+}
+
 /// Serve one connection until either side ends it.
 pub(crate) async fn run(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -20,6 +20,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// To a server; large, and there are few.
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
 impl Stream {
@@ -32,6 +35,11 @@ impl Stream {
             Self::Unix(stream) => Peer {
                 uid: Some(stream.peer_cred()?.uid()),
                 addr: None,
+            },
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Peer {
+                uid: None,
+                addr: Some(stream.get_ref().0.peer_addr()?),
             },
         })
     }
@@ -47,6 +55,11 @@ macro_rules! each {
             }
             Stream::Unix($inner) => {
                 let $inner = Pin::new($inner);
+                $poll
+            }
+            #[cfg(feature = "tls")]
+            Stream::Tls($inner) => {
+                let $inner = Pin::new(&mut **$inner);
                 $poll
             }
         }

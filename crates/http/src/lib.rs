@@ -10,6 +10,8 @@
 //! **Client.** [`Client`] calls the same over TCP, a unix socket (the server's uid checked first) or
 //! a [`link`], where HTTP/2 runs against the direction in which the connection was opened.
 //!
+//! **TLS** by rustls, with the feature `tls`: `Listener::with_tls` and `Client::to`.
+//!
 //! ```no_run
 //! use forebay_http::{Limits, Listener, Problem, Request, reply, routes::{Access, Route, Table}};
 //! use forebay_service::Tasks;
@@ -55,6 +57,8 @@ mod server;
 mod shield;
 pub mod sse;
 mod unparsed;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use app::App;
 pub use body::Body;

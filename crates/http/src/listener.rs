@@ -71,6 +71,8 @@ pub struct Listener {
     kind: Kind,
     address: Address,
     bound: Option<Bound>,
+    #[cfg(feature = "tls")]
+    tls: Option<std::sync::Arc<rustls::ServerConfig>>,
 }
 
 #[derive(Debug)]
@@ -108,6 +110,8 @@ impl Listener {
             kind: Kind::Tcp(listener),
             address: Address::Tcp(bound),
             bound: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         })
     }
 
@@ -145,6 +149,8 @@ impl Listener {
                 path: path.to_owned(),
                 identity,
             }),
+            #[cfg(feature = "tls")]
+            tls: None,
         })
     }
 
@@ -174,7 +180,25 @@ impl Listener {
             kind,
             address,
             bound: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         })
+    }
+
+    /// Speak TLS on it, with a certificate.
+    #[cfg(feature = "tls")]
+    pub fn with_tls(
+        mut self,
+        certificates: &crate::tls::Certificates,
+    ) -> Result<Self, crate::tls::TlsError> {
+        self.tls = Some(certificates.config()?);
+        Ok(self)
+    }
+
+    /// Does a connection's handshake, if it is to be done.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(&self) -> Option<tokio_rustls::TlsAcceptor> {
+        self.tls.clone().map(Into::into)
     }
 
     /// Where it can be reached.

@@ -69,6 +69,12 @@ pub async fn serve(listener: Listener, app: impl Into<App>, limits: Limits, task
             peer,
             tasks: tasks.clone(),
         };
+        // The handshake is the connection's own: a slow one delays nobody.
+        #[cfg(feature = "tls")]
+        if let Some(acceptor) = listener.tls() {
+            tasks.spawn("connection", connection::run_tls(acceptor, stream, context));
+            continue;
+        }
         tasks.spawn("connection", connection::run(stream, context));
     }
 

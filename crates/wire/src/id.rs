@@ -143,6 +143,10 @@ id!(
     /// An API token's public part: `k` and 26 characters.
     TokenId, 'k'
 );
+id!(
+    /// The key that a site enrolled: `e` and 26 characters.
+    KeyId, 'e'
+);
 
 #[cfg(test)]
 mod tests {

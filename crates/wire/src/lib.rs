@@ -24,12 +24,14 @@ pub mod id;
 pub mod ipc;
 pub mod link;
 pub mod name;
+mod pin;
 pub mod problem;
 pub mod state;
 mod timestamp;
 
-pub use id::{JobId, TokenId, UserId};
+pub use id::{JobId, KeyId, TokenId, UserId};
 pub use name::{ClusterName, SiteName};
+pub use pin::{Pin, PinError, hex};
 pub use problem::{Code, Detail, Problem, Retry};
 pub use state::{Freshness, JobState};
 pub use timestamp::Timestamp;

@@ -34,6 +34,12 @@ enum Target {
         host: String,
         port: u16,
     },
+    #[cfg(feature = "tls")]
+    Tls {
+        host: String,
+        port: u16,
+        tls: crate::tls::TlsTarget,
+    },
     Unix {
         path: PathBuf,
         expected_uid: Option<u32>,
@@ -56,6 +62,19 @@ impl Connector {
         }
     }
 
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(
+        host: String,
+        port: u16,
+        tls: crate::tls::TlsTarget,
+        connect_timeout: Duration,
+    ) -> Self {
+        Self {
+            target: Arc::new(Target::Tls { host, port, tls }),
+            connect_timeout,
+        }
+    }
+
     pub(crate) fn unix(
         path: PathBuf,
         expected_uid: Option<u32>,
@@ -71,10 +90,11 @@ impl Connector {
 impl Target {
     async fn connect(&self) -> io::Result<Stream> {
         match self {
-            Self::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+            Self::Tcp { host, port } => Ok(Stream::Tcp(tcp(host, *port).await?)),
+            #[cfg(feature = "tls")]
+            Self::Tls { host, port, tls } => {
+                let stream = tls.connect(tcp(host, *port).await?).await?;
+                Ok(Stream::Tls(Box::new(stream)))
             }
             Self::Unix { path, expected_uid } => {
                 let stream = UnixStream::connect(path).await?;
@@ -88,6 +108,12 @@ impl Target {
             }
         }
     }
+}
+
+async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 impl Connection for Stream {

@@ -1,7 +1,7 @@
 //! Why a call failed.
 
 use super::connect::WrongUid;
-use forebay_wire::{Problem, Retry};
+use forebay_wire::{Pin, Problem, Retry};
 use std::{error::Error, time::Duration};
 
 /// A call failed.
@@ -37,6 +37,18 @@ pub enum ClientError {
         expected: u32,
         /// Whose it is.
         found: u32,
+    },
+    /// The server's certificate has another key than the pinned one: nothing was sent.
+    #[error(
+        "{endpoint} is not the server that was pinned: its certificate has the key {found} instead of {expected}"
+    )]
+    WrongKey {
+        /// Where the server is.
+        endpoint: String,
+        /// The key that it should have.
+        expected: Pin,
+        /// The key that it has.
+        found: Pin,
     },
     /// The connection broke after the call may have been sent.
     #[error("the connection to {endpoint} broke")]
@@ -88,6 +100,9 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// TLS cannot be set up here: nothing was sent.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] Box<dyn Error + Send + Sync>),
     /// A path or query is not in the form of a URL.
     #[error("cannot call {0:?}: it is not a path")]
     Path(String),
@@ -106,7 +121,9 @@ impl ClientError {
         match self {
             Self::Unreachable { .. }
             | Self::WrongServer { .. }
+            | Self::WrongKey { .. }
             | Self::Url { .. }
+            | Self::Tls(_)
             | Self::Path(_)
             | Self::Header(_)
             | Self::Encode(_) => false,
@@ -156,8 +173,27 @@ impl ClientError {
                     found,
                 };
             }
+            #[cfg(feature = "tls")]
+            if let Some((expected, found)) = inner.and_then(wrong_key) {
+                return Self::WrongKey {
+                    endpoint,
+                    expected,
+                    found,
+                };
+            }
             cause = error.source();
         }
         Self::Unreachable { endpoint, source }
     }
+}
+
+/// The keys, if a handshake failed because of a pin.
+#[cfg(feature = "tls")]
+fn wrong_key(error: &(dyn Error + Send + Sync + 'static)) -> Option<(Pin, Pin)> {
+    use rustls::{CertificateError, Error::InvalidCertificate};
+    let Some(InvalidCertificate(CertificateError::Other(other))) = error.downcast_ref() else {
+        return None;
+    };
+    let wrong = other.0.downcast_ref::<crate::tls::WrongPin>()?;
+    Some((wrong.expected, wrong.found))
 }

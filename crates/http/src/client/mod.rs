@@ -78,6 +78,54 @@ enum Transport {
     Link(SendRequest<Full<Bytes>>),
 }
 
+/// The base URL of a server.
+struct Url {
+    https: bool,
+    host: String,
+    port: u16,
+    /// Without a slash at the end.
+    base: String,
+    /// The same as `http://`: TLS is the connector's.
+    plain: String,
+}
+
+impl Url {
+    fn invalid(url: &str, reason: &'static str) -> ClientError {
+        ClientError::Url {
+            url: url.to_owned(),
+            reason,
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, ClientError> {
+        let invalid = |reason| Self::invalid(text, reason);
+        let uri: http::Uri = text.parse().map_err(|_| invalid("it is not a URL"))?;
+        let https = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(invalid("it does not begin with http:// or https://")),
+        };
+        let authority = uri.authority().ok_or_else(|| invalid("it names no host"))?;
+        if authority.as_str().contains('@') {
+            // It would be logged with the endpoint.
+            return Err(invalid("it contains a user name or password"));
+        }
+        if uri.query().is_some() {
+            return Err(invalid("it has a query"));
+        }
+        let host = authority.host();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let rest = format!("{authority}{}", uri.path().trim_end_matches('/'));
+        Ok(Self {
+            https,
+            host: host.to_owned(),
+            port: authority.port_u16().unwrap_or(if https { 443 } else { 80 }),
+            base: format!("{}://{rest}", if https { "https" } else { "http" }),
+            plain: format!("http://{rest}"),
+        })
+    }
+}
+
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
@@ -118,36 +166,47 @@ impl Client {
         limits: ClientLimits,
         http2: bool,
     ) -> Result<Self, ClientError> {
-        let invalid = |reason| ClientError::Url {
-            url: base_url.to_owned(),
-            reason,
-        };
-        let uri: http::Uri = base_url.parse().map_err(|_| invalid("it is not a URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(invalid("TLS is not supported yet")),
-            _ => return Err(invalid("it does not begin with http://")),
+        let url = Url::parse(base_url)?;
+        if url.https {
+            return Err(Url::invalid(
+                base_url,
+                "over https, say how the server is known",
+            ));
         }
-        let authority = uri.authority().ok_or_else(|| invalid("it names no host"))?;
-        if authority.as_str().contains('@') {
-            // It would be logged with the endpoint.
-            return Err(invalid("it contains a user name or password"));
+        let connector = Connector::tcp(url.host, url.port, limits.connect_timeout);
+        Ok(Self::pooled(
+            connector, &url.base, &url.plain, limits, http2,
+        ))
+    }
+
+    /// A client of the server at `base_url`: `https://host[:port][/prefix]`, which must prove to
+    /// be the right one as `trust` says, or `http://…`, where nothing is proved.
+    #[cfg(feature = "tls")]
+    pub fn to(base_url: &str, trust: crate::tls::Trust) -> Result<Self, ClientError> {
+        Self::to_with(base_url, trust, ClientLimits::default(), false)
+    }
+
+    /// [`to`](Self::to) with limits; `http2` for many calls at once over one connection, to a
+    /// server known to speak it.
+    #[cfg(feature = "tls")]
+    pub fn to_with(
+        base_url: &str,
+        trust: crate::tls::Trust,
+        limits: ClientLimits,
+        http2: bool,
+    ) -> Result<Self, ClientError> {
+        let url = Url::parse(base_url)?;
+        if !url.https {
+            return Self::tcp_with(base_url, limits, http2);
         }
-        if uri.query().is_some() {
-            return Err(invalid("it has a query"));
-        }
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        let connector = Connector::tcp(
-            host,
-            authority.port_u16().unwrap_or(80),
-            limits.connect_timeout,
-        );
-        let base = format!("http://{authority}{}", uri.path().trim_end_matches('/'));
-        Ok(Self::pooled(connector, &base, &base, limits, http2))
+        let name = crate::tls::server_name(&url.host)
+            .map_err(|_| Url::invalid(base_url, "certificates cannot name its host"))?;
+        let tls = crate::tls::TlsTarget::new(name, trust, http2)
+            .map_err(|source| ClientError::Tls(Box::new(source)))?;
+        let connector = Connector::tls(url.host, url.port, tls, limits.connect_timeout);
+        Ok(Self::pooled(
+            connector, &url.base, &url.plain, limits, http2,
+        ))
     }
 
     fn pooled(

@@ -8,6 +8,8 @@ mod link;
 mod listening;
 mod server;
 mod streaming;
+#[cfg(feature = "tls")]
+mod tls;
 
 use forebay_http::{
     Client, Limits, Listener, Problem, Request, Response, reply,
