@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use forebay_service::secrets;
-use forebay_wire::ClusterName;
+use forebay_wire::{ClusterName, Pin};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
@@ -23,6 +23,8 @@ pub struct Access {
     pub server: Server,
     /// As whom.
     pub token: SecretString,
+    /// What its certificate's key is; without it, an authority that this system trusts vouches.
+    pub pin: Option<Pin>,
     /// Where jobs go that name no cluster.
     pub cluster: Option<ClusterName>,
 }
@@ -30,7 +32,7 @@ pub struct Access {
 const SIGN_IN: &str = "Sign in with: forebay login --url URL";
 
 impl Access {
-    /// From the variables `FOREBAY_URL`, `FOREBAY_TOKEN_FILE`, `FOREBAY_TOKEN`
+    /// From the variables `FOREBAY_URL`, `FOREBAY_PIN`, `FOREBAY_TOKEN_FILE`, `FOREBAY_TOKEN`
     /// and `FOREBAY_CLUSTER`, and for what they leave open from the settings.
     pub fn find(environment: &Environment) -> Result<Self, Failure> {
         let token = token_of(environment)?;
@@ -54,9 +56,16 @@ impl Access {
                 .is_some_and(|value| value == "1");
         let (server, token) = join(server, token, &settings)?;
         check(&server, insecure)?;
+        let pin = match pin_of(environment)? {
+            Some(pin) => Some(pin),
+            // A key is its server's.
+            None if settings.server.as_ref() == Some(&server) => settings.pin,
+            None => None,
+        };
         Ok(Self {
             server,
             token,
+            pin,
             cluster,
         })
     }
@@ -87,15 +96,9 @@ fn join(
     Ok((server.clone(), token))
 }
 
-/// Refuses servers that cannot be spoken to, and those on the way to which
-/// others could read the token.
+/// Refuses servers on the way to which others could read the token.
 pub fn check(server: &Server, insecure: bool) -> Result<(), Failure> {
     const TUNNEL: &str = "Reach the server through a tunnel (ssh -L 3001:127.0.0.1:3001 HOST) and use http://127.0.0.1:3001.";
-    if server.is_encrypted() {
-        return Err(
-            Failure::new(format!("{server}: this version does not speak https yet")).hint(TUNNEL),
-        );
-    }
     if insecure || !server.is_exposed() {
         return Ok(());
     }
@@ -114,6 +117,16 @@ fn server_of(environment: &Environment) -> Result<Option<Server>, Failure> {
     url.parse()
         .map(Some)
         .map_err(|e| Failure::usage(format!("FOREBAY_URL: {e}")))
+}
+
+/// The key in `FOREBAY_PIN`.
+pub fn pin_of(environment: &Environment) -> Result<Option<Pin>, Failure> {
+    let Some(pin) = environment.text("FOREBAY_PIN")? else {
+        return Ok(None);
+    };
+    pin.parse()
+        .map(Some)
+        .map_err(|e| Failure::usage(format!("FOREBAY_PIN: {e}")))
 }
 
 fn token_of(environment: &Environment) -> Result<Option<SecretString>, Failure> {
@@ -209,6 +222,8 @@ mod tests {
         assert!(check(&exposed, false).is_err());
         assert!(check(&exposed, true).is_ok());
         assert!(check(&URL.parse().expect("an address"), false).is_ok());
+        let encrypted: Server = "https://hpc.example.org".parse().expect("an address");
+        assert!(check(&encrypted, false).is_ok());
     }
 
     #[test]
@@ -233,6 +248,11 @@ mod tests {
         ];
         let access = Access::find(&Environment::of(&variables)).expect("found");
         assert_eq!(access.cluster.expect("named").as_str(), "hpc");
+        assert_eq!(access.pin, None);
+        let pin = format!("sha256:{}", "0a".repeat(32));
+        let pinned = [&variables[..], &[("FOREBAY_PIN", pin.as_str())]].concat();
+        let access = Access::find(&Environment::of(&pinned)).expect("found");
+        assert_eq!(access.pin.expect("a key").to_string(), pin);
         let both = [("FOREBAY_TOKEN", "fb_k_s"), ("FOREBAY_TOKEN_FILE", "/x")];
         assert_eq!(
             Access::find(&Environment::of(&both))

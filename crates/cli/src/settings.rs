@@ -11,7 +11,7 @@ use std::{
 };
 
 use forebay_service::secrets::{self, Reason};
-use forebay_wire::ClusterName;
+use forebay_wire::{ClusterName, Pin};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,8 @@ const BYTES_MAX: usize = 64 * 1024;
 pub struct Settings {
     /// Where the API is.
     pub server: Option<Server>,
+    /// What that server's certificate's key is.
+    pub pin: Option<Pin>,
     /// The token for that server and no other.
     pub token: Option<SecretString>,
     /// Where jobs go that name no cluster.
@@ -39,6 +41,8 @@ pub struct Settings {
 struct Raw {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     url: Option<toml::Spanned<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pin: Option<toml::Spanned<Pin>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,6 +95,7 @@ fn parse(text: &str, path: &Path) -> Result<Settings, Failure> {
     };
     Ok(Settings {
         server,
+        pin: raw.pin.map(toml::Spanned::into_inner),
         token: raw.token.map(SecretString::from),
         cluster: raw.cluster.map(toml::Spanned::into_inner),
         insecure: raw.insecure,
@@ -116,6 +121,7 @@ fn write(settings: &Settings, path: &Path) -> io::Result<()> {
             .server
             .as_ref()
             .map(|server| spanned(server.to_string())),
+        pin: settings.pin.map(|pin| toml::Spanned::new(0..0, pin)),
         token: settings
             .token
             .as_ref()
@@ -147,6 +153,7 @@ mod tests {
     fn settings() -> Settings {
         Settings {
             server: Some("http://127.0.0.1:3001".parse().expect("an address")),
+            pin: Some(Pin::new([7; 32])),
             token: Some("fb_k0_\"s\\".to_owned().into()),
             cluster: Some("hpc".parse().expect("a name")),
             insecure: false,
@@ -166,6 +173,7 @@ mod tests {
         assert_eq!(mode(path.parent().expect("a directory")), 0o700);
         let back = load(&path).expect("read");
         assert_eq!(back.server, settings().server);
+        assert_eq!(back.pin, settings().pin);
         assert_eq!(back.cluster, settings().cluster);
         assert_eq!(back.token.expect("a token").expose_secret(), "fb_k0_\"s\\");
         assert_eq!(

@@ -88,6 +88,9 @@ impl From<ApiError> for Failure {
         match call {
             ClientError::Problem(problem) => of_problem(problem),
             ClientError::Unreachable { .. } => Self::new(error.to_string()).hint(ADDRESS),
+            ClientError::WrongKey { .. } => Self::new(error.to_string()).hint(
+                "Somebody else answers there, or the server has a new key. Ask whoever runs it, then: forebay login --pin PIN",
+            ),
             ClientError::Status { .. } => Self::new(error.to_string())
                 .detail("the answer is not in the form of a Forebay server's")
                 .hint(ADDRESS),

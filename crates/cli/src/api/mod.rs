@@ -11,7 +11,7 @@ pub use stream::{Events, LogBytes};
 
 use std::ops::Range;
 
-use forebay_http::{Client, client::Call};
+use forebay_http::{Client, client::Call, tls::Trust};
 use forebay_service::logs;
 use forebay_wire::{
     ClusterName, JobId,
@@ -57,9 +57,12 @@ impl Api {
         let Access {
             server,
             token,
+            pin,
             cluster,
         } = access;
-        let client = Client::tcp(&server.to_string()).and_then(|client| client.with_bearer(&token));
+        let trust = pin.map_or(Trust::System, Trust::Pin);
+        let client =
+            Client::to(&server.to_string(), trust).and_then(|client| client.with_bearer(&token));
         let client = client.map_err(|error| Failure::new(logs::chain(&error)))?;
         Ok(Self {
             client,

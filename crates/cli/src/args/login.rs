@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use forebay_wire::ClusterName;
+use forebay_wire::{ClusterName, Pin};
 
 use crate::server::Server;
 
@@ -12,6 +12,7 @@ use crate::server::Server;
 #[command(after_help = "\
 Examples:
   forebay login --url http://127.0.0.1:3001            asks for the token, without showing it
+  forebay login --url https://hpc.example.org --pin sha256:…
   forebay login --token-file ~/token                   reads it from a file
   pass show forebay | forebay login                    reads it from a pipe
 
@@ -21,6 +22,10 @@ pub struct LoginArgs {
     /// The server; by default the one you signed in to before.
     #[arg(long)]
     pub url: Option<Server>,
+    /// The key of the server's certificate, where no authority that this host trusts vouches for
+    /// it: `sha256:…`, as whoever runs the server tells you.
+    #[arg(long)]
+    pub pin: Option<Pin>,
     /// Read the token from this file (mode 0600).
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,

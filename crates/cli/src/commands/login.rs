@@ -1,6 +1,6 @@
 //! `forebay login`, `logout` and `whoami`.
 
-use forebay_wire::{ClusterName, api::Me};
+use forebay_wire::{ClusterName, Pin, api::Me};
 use secrecy::SecretString;
 use serde_json::Value;
 
@@ -18,6 +18,7 @@ use crate::{
 /// What to remember if the server agrees.
 pub(super) struct Wanted {
     server: Server,
+    pin: Option<Pin>,
     token: SecretString,
     cluster: Option<ClusterName>,
     insecure: bool,
@@ -46,6 +47,8 @@ pub(super) fn ask(args: &LoginArgs, context: &Context) -> Result<Wanted, Failure
     let same = before.server.as_ref() == Some(&server);
     let insecure = args.insecure || (same && before.insecure);
     access::check(&server, insecure)?;
+    let pin = args.pin.or(access::pin_of(environment)?);
+    let pin = pin.or(before.pin.filter(|_| same));
     let file = args
         .token_file
         .clone()
@@ -58,6 +61,7 @@ pub(super) fn ask(args: &LoginArgs, context: &Context) -> Result<Wanted, Failure
     let cluster = args.cluster.clone().or(before.cluster.filter(|_| same));
     Ok(Wanted {
         server,
+        pin,
         token,
         cluster,
         insecure,
@@ -68,6 +72,7 @@ pub(super) fn ask(args: &LoginArgs, context: &Context) -> Result<Wanted, Failure
 pub(super) async fn run(wanted: Wanted, context: &Context) -> Result<(), Failure> {
     let Wanted {
         server,
+        pin,
         token,
         cluster,
         insecure,
@@ -75,12 +80,14 @@ pub(super) async fn run(wanted: Wanted, context: &Context) -> Result<(), Failure
     let api = Api::new(Access {
         server: server.clone(),
         token: token.clone(),
+        pin,
         cluster: None,
     })?;
     let me: Me = api.get("/api/v1/me").await?;
     let path = settings::path(&context.environment)?;
     let settings = Settings {
         server: Some(server.clone()),
+        pin,
         token: Some(token),
         cluster,
         insecure,

@@ -122,12 +122,7 @@ fn a_token_goes_to_its_own_server_only() {
 #[test]
 fn tokens_do_not_cross_networks_unencrypted() {
     let user = User::new().with("FOREBAY_TOKEN", TOKEN);
-    for (url, word) in [
-        ("http://hpc.example.org", "ssh -L"),
-        ("https://hpc.example.org", "https"),
-    ] {
-        let done = user.run(&["login", "--url", url]);
-        assert_eq!(done.code, Some(1), "{url}");
-        assert!(done.stderr.contains(word), "{}", done.all());
-    }
+    let done = user.run(&["login", "--url", "http://hpc.example.org"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.stderr.contains("ssh -L"), "{}", done.all());
 }
