@@ -1,6 +1,6 @@
 //! From the command line to a running site.
 
-use std::{collections::HashMap, process::ExitCode, sync::Arc};
+use std::{collections::HashMap, path::Path, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use forebay_postgres::Pool;
@@ -11,6 +11,7 @@ use crate::{
     accounts::Accounts,
     args::{Action, Args},
     config::{Config, Kind},
+    enrolment,
     integration::{Integration, local::Local, slurm::Slurm},
     job::Tracked,
     link::{Link, Site},
@@ -34,6 +35,12 @@ pub fn main() -> ExitCode {
     if args.action == Some(Action::Check) {
         return ExitCode::SUCCESS;
     }
+    if let Some(Action::Enrol { token_file }) = &args.action {
+        return match enrol(&config, token_file.as_deref()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(error.as_ref()),
+        };
+    }
     if let Err(error) = logs::init(config.log_format, &config.log_filter) {
         return complain(&error);
     }
@@ -48,6 +55,23 @@ pub fn main() -> ExitCode {
 fn complain(error: &(dyn std::error::Error + 'static)) -> ExitCode {
     eprintln!("forebay-agent: {}", logs::chain(error));
     ExitCode::FAILURE
+}
+
+#[expect(clippy::print_stdout, reason = "a command speaks to a person")]
+fn enrol(config: &Config, token_file: Option<&Path>) -> Result<(), Failure> {
+    let ticket = enrolment::ticket(token_file)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let link = &config.link;
+    let enrolled = runtime.block_on(enrolment::enrol(&link.enrolment, &ticket, link.strictness))?;
+    println!(
+        "Enrolled as site {} at {}. Its key is in {} and stays there.",
+        enrolled.site(),
+        enrolled.url(),
+        link.enrolment.display()
+    );
+    Ok(())
 }
 
 async fn start(service: Service, config: Config) -> Result<(), Failure> {
@@ -82,7 +106,13 @@ async fn start(service: Service, config: Config) -> Result<(), Failure> {
         };
         (cluster.name.clone(), integration)
     });
-    let link = Link::new(&config.link, store.clone(), declared.collect()).await?;
+    let link = Link::new(
+        &config.link,
+        store.clone(),
+        declared.collect(),
+        &service.metrics,
+    )
+    .await?;
 
     let mut jobs: HashMap<ClusterName, Vec<Tracked>> = HashMap::new();
     for job in store.open_jobs().await? {

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
     after_help = "\
 Examples:
   forebay-agent --config /etc/forebay/agent.toml check
+  forebay-agent --config /etc/forebay/agent.toml enrol --token-file here.token
   forebay-agent --config /etc/forebay/agent.toml
 
 As root the agent runs each job as its owner's account. As an ordinary user it
@@ -29,10 +30,17 @@ pub(crate) struct Args {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Action {
     /// Run the site until told to stop.
     Serve,
     /// Check the configuration and say what is wrong with it.
     Check,
+    /// Register this site with the view-server: makes a key, which never leaves this host.
+    Enrol {
+        /// The file, of mode 0600, that holds what `forebay-view-server site enrol` printed; standard
+        /// input if left out. It is never an argument: other accounts on a host can read arguments.
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
+    },
 }

@@ -1,7 +1,7 @@
 //! The agent's configuration: read as text, checked as a whole, then used.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,7 +20,7 @@ use crate::{maintainer::Limits, user_agents};
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the view-server is, and how to prove who we are.
+    /// Where the view-server is, and how we prove who we are.
     pub link: Link,
     /// The site database.
     pub database: Target,
@@ -38,13 +38,13 @@ pub struct Config {
     pub drain: Duration,
 }
 
-/// The view-server.
+/// The link to the view-server.
 #[derive(Clone, Debug)]
 pub struct Link {
-    /// Its address, `http://127.0.0.1:3001`.
-    pub url: String,
-    /// The file that holds the site's token.
-    pub token_file: PathBuf,
+    /// The directory of the site's enrolment, which says where the view-server is.
+    pub enrolment: PathBuf,
+    /// Whether it may be reached in the clear beyond this host.
+    pub strictness: Strictness,
 }
 
 /// One cluster.
@@ -82,7 +82,7 @@ struct Raw {
     run_dir: Option<PathBuf>,
     listen: Option<Spanned<SocketAddr>>,
     drain_s: Option<Spanned<u64>>,
-    view_server: RawLink,
+    link: RawLink,
     #[serde(default)]
     database: RawDatabase,
     user_agents: RawUserAgents,
@@ -95,8 +95,7 @@ struct Raw {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawLink {
-    url: Spanned<String>,
-    token_file: PathBuf,
+    enrolment: Spanned<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -168,7 +167,9 @@ fn check(raw: Raw, mut problems: Problems, strictness: Strictness) -> Result<Con
     let run_dir = raw
         .run_dir
         .unwrap_or_else(|| Path::new("/run/forebay").join(&environment));
-    check_url(&raw.view_server.url, &mut problems, strictness);
+    if !raw.link.enrolment.get_ref().is_absolute() {
+        problems.at(raw.link.enrolment.span(), "must be an absolute path");
+    }
     if let Some(listen) = &raw.listen
         && !listen.get_ref().ip().is_loopback()
     {
@@ -215,8 +216,8 @@ fn check(raw: Raw, mut problems: Problems, strictness: Strictness) -> Result<Con
     let (slurm_conf, bin_dir) = slurm.unwrap_or_default();
     let config = Config {
         link: Link {
-            url: raw.view_server.url.into_inner(),
-            token_file: raw.view_server.token_file,
+            enrolment: raw.link.enrolment.into_inner(),
+            strictness,
         },
         // A placeholder where there was a problem, which `finish` then reports.
         database: database.unwrap_or_else(|| private(&run_dir, None, None)),
@@ -240,22 +241,6 @@ fn check(raw: Raw, mut problems: Problems, strictness: Strictness) -> Result<Con
         drain,
     };
     problems.finish(config)
-}
-
-fn check_url(url: &Spanned<String>, problems: &mut Problems, strictness: Strictness) {
-    let Ok(uri) = url.get_ref().parse::<http::Uri>() else {
-        problems.at(url.span(), "is not a URL such as http://127.0.0.1:3001");
-        return;
-    };
-    match (uri.scheme_str(), uri.host()) {
-        (Some("http"), Some(host)) => {
-            let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-            if host != "localhost" && !address.is_ok_and(|address| address.is_loopback()) {
-                strictness.insecure(problems, url.span(), "reaches beyond loopback without TLS");
-            }
-        }
-        _ => problems.at(url.span(), "must begin with http:// and name a host"),
-    }
 }
 
 fn database(raw: &RawDatabase, run_dir: &Path, problems: &mut Problems) -> Option<Target> {
@@ -372,9 +357,8 @@ mod tests {
 
     const GOOD: &str = r#"
 environment = "dev"
-[view_server]
-url = "http://127.0.0.1:3001"
-token_file = "/etc/forebay/secrets/site"
+[link]
+enrolment = "/var/lib/forebay/dev/agent/enrolment"
 [user_agents]
 program = "/usr/libexec/forebay/forebay-user-agent"
 [[cluster]]
@@ -399,9 +383,8 @@ slots = 2
         let bad = r#"
 environment = "Dev"
 listen = "0.0.0.0:9000"
-[view_server]
-url = "http://example.org"
-token_file = "/x"
+[link]
+enrolment = "x"
 [user_agents]
 program = "forebay-user-agent"
 [[cluster]]
@@ -416,8 +399,8 @@ poll_ms = 1
         for expected in [
             "agent.toml:2:15: environment",
             "agent.toml:3:10: listen: listens beyond loopback",
-            "agent.toml:5:7: view_server.url: reaches beyond loopback without TLS",
-            "agent.toml:8:11: user_agents.program: must be an absolute path",
+            "agent.toml:5:13: link.enrolment: must be an absolute path",
+            "agent.toml:7:11: user_agents.program: must be an absolute path",
             "cluster[0].integration: must be \"slurm\" or \"local\"",
             "cluster[1].name: another cluster",
             "cluster[1].poll_ms: must be 20 to 600000 (got 1)",
@@ -431,6 +414,6 @@ poll_ms = 1
     fn unknown_keys_are_errors() {
         let error =
             load(&GOOD.replace("[user_agents]", "[user_agents]\nprogramm = 1")).expect_err("typo");
-        assert!(error.to_string().contains("agent.toml:7:1"), "{error}");
+        assert!(error.to_string().contains("agent.toml:6:1"), "{error}");
     }
 }

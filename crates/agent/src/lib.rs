@@ -17,6 +17,7 @@ mod app;
 mod args;
 pub mod asked;
 pub mod config;
+pub mod enrolment;
 pub mod integration;
 pub mod job;
 pub mod link;

@@ -23,6 +23,18 @@ pub enum Error {
     /// Nobody with these credentials, or not any more.
     #[error("the credentials are not good")]
     Unauthenticated,
+    /// A site's statement is not believed.
+    #[error("a site's statement was refused")]
+    Assertion(#[source] crate::AssertionError),
+    /// An enrolment token that has ended, or was revoked.
+    #[error("the enrolment token is over")]
+    EnrolmentOver,
+    /// An enrolment token that was used for another key.
+    #[error("the enrolment token was used at {at}")]
+    EnrolmentUsed {
+        /// When.
+        at: forebay_wire::Timestamp,
+    },
     /// No such thing, or not the caller's.
     #[error("no such {0}")]
     NotFound(&'static str),
@@ -89,6 +101,18 @@ impl Error {
             Self::Unauthenticated => Problem::new(
                 Code::Unauthenticated,
                 "The token is unknown, expired or revoked. Send `Authorization: Bearer <token>`.",
+            ),
+            Self::Assertion(error) => error.problem(),
+            Self::EnrolmentOver => Problem::new(
+                Code::Unauthenticated,
+                "This enrolment token is too old, or was revoked. Make another one with `forebay-view-server site enrol NAME`.",
+            ),
+            Self::EnrolmentUsed { at } => Problem::new(
+                Code::Unauthenticated,
+                format!(
+                    "This enrolment token was used at {at}, and is good once. If that was not you, run \
+                     `forebay-view-server site revoke NAME`; make another one with `forebay-view-server site enrol NAME`."
+                ),
             ),
             Self::NotFound(what) => Problem::not_found(what),
             Self::Conflict(message) => Problem::new(Code::Conflict, message),

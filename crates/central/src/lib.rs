@@ -14,9 +14,11 @@ mod audit;
 mod claims;
 mod clusters;
 mod desired;
+mod enrolment;
 mod error;
 mod jobs;
 pub mod life;
+mod replicas;
 mod reports;
 mod retention;
 mod secret;
@@ -29,10 +31,14 @@ mod users;
 pub use audit::{Actor, AuditEntry};
 pub use claims::CLAIM_MAX;
 pub use desired::{Again, DesiredCursor, DesiredPage};
+pub use enrolment::{
+    AssertionError, ENROLMENT, ENROLMENT_MAX, KnownSite, SiteKey, check_statement,
+};
 pub use error::Error;
 pub use jobs::{Created, Events, JobFilter, JobPlace, JobSort, LogTail, NewJob};
+pub use replicas::{REPLICA_TOKEN, Replica};
 pub use retention::Retention;
 pub use secret::NewToken;
-pub use sites::{CLUSTERS_MAX, KnownSite, LINK_TOKEN_S, Link, Site, versions_overlap};
+pub use sites::{CLUSTERS_MAX, LINK_TOKEN_S, Link, Site, versions_overlap};
 pub use store::Store;
 pub use users::{Caller, Token};

@@ -37,7 +37,7 @@ const LOCK: i64 = i64::from_be_bytes(*b"forebay\x02");
 
 /// What else grows: name, statement deleting at most `$1` rows. A claim's answer
 /// is wanted again within minutes, not days.
-const OTHERS: [(&str, &str); 3] = [
+const OTHERS: [(&str, &str); 7] = [
     (
         "retention.idempotency_keys",
         "DELETE FROM idempotency_keys WHERE (user_id, key) IN (
@@ -53,6 +53,30 @@ const OTHERS: [(&str, &str); 3] = [
         "retention.link_sessions",
         "DELETE FROM link_sessions WHERE id IN (
              SELECT id FROM link_sessions WHERE expires_at < now() - interval '1 day' ORDER BY expires_at LIMIT $1)",
+    ),
+    // A statement that has ended is refused for that.
+    (
+        "retention.link_statements",
+        "DELETE FROM link_statements WHERE (key, jti) IN (
+             SELECT key, jti FROM link_statements
+             WHERE expires_at < now() - interval '10 minutes' ORDER BY expires_at LIMIT $1)",
+    ),
+    (
+        "retention.enrolment_tokens",
+        "DELETE FROM enrolment_tokens WHERE id IN (
+             SELECT id FROM enrolment_tokens
+             WHERE expires_at < now() - interval '30 days' ORDER BY expires_at LIMIT $1)",
+    ),
+    (
+        "retention.replica_tokens",
+        "DELETE FROM replica_tokens WHERE id IN (
+             SELECT id FROM replica_tokens
+             WHERE expires_at < now() - interval '10 minutes' ORDER BY expires_at LIMIT $1)",
+    ),
+    (
+        "retention.replicas",
+        "DELETE FROM replicas WHERE id IN (
+             SELECT id FROM replicas WHERE seen_at < now() - interval '1 day' ORDER BY seen_at LIMIT $1)",
     ),
 ];
 

@@ -21,18 +21,21 @@ pub(crate) type Digest = [u8; 32];
 pub(crate) enum Kind {
     /// A user: `fb_`.
     User,
-    /// A site: `fs_`.
-    Site,
+    /// A site that is to be enrolled, once: `fe_`.
+    Enrolment,
     /// One link of a site: `fl_`.
     Link,
+    /// One view-server before another: `fr_`.
+    Replica,
 }
 
 impl Kind {
     const fn prefix(self) -> &'static str {
         match self {
             Self::User => "fb",
-            Self::Site => "fs",
+            Self::Enrolment => "fe",
             Self::Link => "fl",
+            Self::Replica => "fr",
         }
     }
 }
@@ -114,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_is_made_is_recognised() {
-        for kind in [Kind::User, Kind::Site, Kind::Link] {
+        for kind in [Kind::User, Kind::Enrolment, Kind::Link, Kind::Replica] {
             let new = NewToken::generate(kind).expect("randomness");
             let presented = Presented::parse(kind, &new.token).expect("well formed");
             assert_eq!(presented.id, new.id);
@@ -128,20 +131,20 @@ mod tests {
 
     #[test]
     fn other_kinds_and_other_texts_are_refused() {
-        let site = NewToken::generate(Kind::Site).expect("randomness");
+        let site = NewToken::generate(Kind::Enrolment).expect("randomness");
         assert!(Presented::parse(Kind::User, &site.token).is_none());
         let whole = site.token.expose_secret();
         for text in [
             "",
-            "fs",
-            "fs_",
-            "fs__",
-            "fs_k_x",
+            "fe",
+            "fe_",
+            "fe__",
+            "fe_k_x",
             &whole[..whole.len() - 1],
             &format!("{whole}x"),
         ] {
             assert!(
-                Presented::parse(Kind::Site, &text.into()).is_none(),
+                Presented::parse(Kind::Enrolment, &text.into()).is_none(),
                 "{text}"
             );
         }

@@ -7,7 +7,7 @@ use forebay_wire::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
-    Store,
+    KnownSite, Store,
     audit::Actor,
     error::Error,
     secret::{Kind, NewToken, Presented},
@@ -19,14 +19,6 @@ use crate::{
 pub const LINK_TOKEN_S: u64 = 600;
 /// The most clusters that one site may have.
 pub const CLUSTERS_MAX: usize = 100;
-
-/// A site that came with its own token, and may open a link.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownSite {
-    /// The site.
-    pub name: SiteName,
-    token: TokenId,
-}
 
 /// An open link: whose calls these are. The site is the token's, never the body's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,52 +47,6 @@ pub struct Site {
 }
 
 impl Store {
-    /// Adds a site if it is new, and makes a token for it; the answer holds the
-    /// only copy of its secret. Earlier tokens stay good until they are revoked.
-    pub async fn site_add(&self, site: &SiteName, actor: &Actor) -> Result<NewToken, Error> {
-        let new = NewToken::generate(Kind::Site).map_err(no_randomness)?;
-        let mut client = self.client().await?;
-        let tx = client.transaction().await?;
-        tx.named("sites.add")
-            .execute(
-                "INSERT INTO sites (name) VALUES ($1) ON CONFLICT DO NOTHING",
-                &[&site.as_str()],
-            )
-            .await?;
-        tx.named("site_tokens.create")
-            .execute(
-                "INSERT INTO site_tokens (id, site, secret_sha256) VALUES ($1, $2, $3)",
-                &[&new.id.uuid(), &site.as_str(), &new.digest.as_slice()],
-            )
-            .await?;
-        record(&tx, actor, "site.add", site.as_str()).await?;
-        tx.commit().await?;
-        Ok(new)
-    }
-
-    /// Revokes all tokens of a site but one; links opened with them end.
-    pub async fn site_tokens_revoke(
-        &self,
-        site: &SiteName,
-        but: Option<TokenId>,
-        actor: &Actor,
-    ) -> Result<u64, Error> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await?;
-        let but = but.map(TokenId::uuid);
-        let revoked = tx
-            .named("site_tokens.revoke")
-            .execute(
-                "UPDATE site_tokens SET revoked_at = now()
-                 WHERE site = $1 AND revoked_at IS NULL AND id IS DISTINCT FROM $2",
-                &[&site.as_str(), &but],
-            )
-            .await?;
-        record(&tx, actor, "site.revoke", site.as_str()).await?;
-        tx.commit().await?;
-        Ok(revoked)
-    }
-
     /// All sites by name.
     pub async fn sites(&self) -> Result<Vec<Site>, Error> {
         let client = self.client().await?;
@@ -123,28 +69,7 @@ impl Store {
             .collect()
     }
 
-    /// Whose site token this is.
-    pub async fn authenticate_site(&self, token: &SecretString) -> Result<KnownSite, Error> {
-        let presented = Presented::parse(Kind::Site, token).ok_or(Error::Unauthenticated)?;
-        let client = self.client().await?;
-        let row = client
-            .named("site_tokens.authenticate")
-            .query_opt(
-                "SELECT site, secret_sha256 FROM site_tokens WHERE id = $1 AND revoked_at IS NULL",
-                &[&presented.id.uuid()],
-            )
-            .await?
-            .ok_or(Error::Unauthenticated)?;
-        if !presented.matches(get(&row, "secret_sha256")?) {
-            return Err(Error::Unauthenticated);
-        }
-        Ok(KnownSite {
-            name: parsed("site_tokens", &row, "site")?,
-            token: presented.id,
-        })
-    }
-
-    /// Whose link this token belongs to. Revoking the site's token ends its links,
+    /// Whose link this token belongs to. Revoking the key that opened it ends it,
     /// too. A superseded link is refused by what it calls, not here.
     pub async fn authenticate_link(&self, token: &SecretString) -> Result<Link, Error> {
         let presented = Presented::parse(Kind::Link, token).ok_or(Error::Unauthenticated)?;
@@ -153,8 +78,8 @@ impl Store {
             .named("link_sessions.authenticate")
             .query_opt(
                 "SELECT l.site, l.epoch, l.secret_sha256, l.expires_at
-                 FROM link_sessions l JOIN site_tokens t ON t.id = l.site_token
-                 WHERE l.id = $1 AND l.expires_at > now() AND t.revoked_at IS NULL",
+                 FROM link_sessions l JOIN site_keys k ON k.id = l.site_key
+                 WHERE l.id = $1 AND l.expires_at > now() AND k.revoked_at IS NULL",
                 &[&presented.id.uuid()],
             )
             .await?
@@ -202,12 +127,23 @@ impl Store {
         plain(&mut version, 100);
         let row = tx
             .named("sites.open")
-            .query_one(
-                "UPDATE sites SET epoch = epoch + 1, agent_version = $2, seen_at = now() WHERE name = $1
+            .query_opt(
+                "UPDATE sites SET epoch = epoch + 1, agent_version = $2, process = $3, seen_at = now()
+                 WHERE name = $1 AND (NOT $4 OR process IS NOT DISTINCT FROM $3)
                  RETURNING epoch, acked_seq",
-                &[&name, &version],
+                &[&name, &version, &open.process, &open.again],
             )
             .await?;
+        let Some(row) = row else {
+            // Another process of this site has opened a link since: it stays that one's.
+            let row = tx
+                .named("sites.epoch_of")
+                .query_one("SELECT epoch FROM sites WHERE name = $1", &[&name])
+                .await?;
+            return Err(Error::Superseded {
+                epoch: get(&row, "epoch")?,
+            });
+        };
         let epoch: i64 = get(&row, "epoch")?;
         let acked_seq = get(&row, "acked_seq")?;
         let clusters: Vec<_> = open
@@ -228,13 +164,13 @@ impl Store {
             .await?;
         tx.named("link_sessions.create")
             .execute(
-                "INSERT INTO link_sessions (id, site, site_token, epoch, secret_sha256, expires_at)
+                "INSERT INTO link_sessions (id, site, site_key, epoch, secret_sha256, expires_at)
                  VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6))",
                 #[expect(clippy::cast_precision_loss, reason = "600 fits")]
                 &[
                     &new.id.uuid(),
                     &name,
-                    &site.token.uuid(),
+                    &site.key.uuid(),
                     &epoch,
                     &new.digest.as_slice(),
                     &(LINK_TOKEN_S as f64),
@@ -300,9 +236,9 @@ impl Store {
         let row = client
             .named("sites.heard")
             .query_opt(
-                "UPDATE sites s SET seen_at = now() FROM link_sessions l JOIN site_tokens t ON t.id = l.site_token
+                "UPDATE sites s SET seen_at = now() FROM link_sessions l JOIN site_keys k ON k.id = l.site_key
                  WHERE s.name = $1 AND s.epoch = $2 AND l.id = $3 AND l.site = s.name
-                   AND l.expires_at > now() AND t.revoked_at IS NULL
+                   AND l.expires_at > now() AND k.revoked_at IS NULL
                  RETURNING s.epoch",
                 &[&link.site.as_str(), &link.epoch, &link.session.uuid()],
             )
@@ -314,29 +250,29 @@ impl Store {
         self.link_current(link).await
     }
 
-    /// Whether the token that a link was opened with has been revoked since.
+    /// Whether the key that a link was opened with has been revoked since.
     pub async fn link_revoked(&self, link: &Link) -> Result<bool, Error> {
         let client = self.client().await?;
         let row = client
-            .named("site_tokens.revoked")
+            .named("site_keys.revoked")
             .query_opt(
-                "SELECT FROM link_sessions l JOIN site_tokens t ON t.id = l.site_token
-                 WHERE l.id = $1 AND t.revoked_at IS NULL",
+                "SELECT FROM link_sessions l JOIN site_keys k ON k.id = l.site_key
+                 WHERE l.id = $1 AND k.revoked_at IS NULL",
                 &[&link.session.uuid()],
             )
             .await?;
         Ok(row.is_none())
     }
 
-    /// Refuses a link that is not its site's newest, or whose token was revoked or has ended.
+    /// Refuses a link that is not its site's newest, or whose key was revoked or whose token has ended.
     pub async fn link_current(&self, link: &Link) -> Result<(), Error> {
         let client = self.client().await?;
         let row = client
             .named("sites.epoch")
             .query_opt(
                 "SELECT s.epoch FROM sites s JOIN link_sessions l ON l.site = s.name
-                 JOIN site_tokens t ON t.id = l.site_token
-                 WHERE s.name = $1 AND l.id = $2 AND l.expires_at > now() AND t.revoked_at IS NULL",
+                 JOIN site_keys k ON k.id = l.site_key
+                 WHERE s.name = $1 AND l.id = $2 AND l.expires_at > now() AND k.revoked_at IS NULL",
                 &[&link.site.as_str(), &link.session.uuid()],
             )
             .await?

@@ -39,6 +39,10 @@ impl Store {
         let runner = migrate::runner(&[
             ("V1__feed", feed::SCHEMA_SQL),
             ("V2__central", include_str!("../migrations/V2__central.sql")),
+            (
+                "V3__enrolment",
+                include_str!("../migrations/V3__enrolment.sql"),
+            ),
         ])?;
         migrate::run(&self.pool, &runner).await
     }

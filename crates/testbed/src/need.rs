@@ -31,6 +31,8 @@ pub enum Thing {
     SlurmAccounting,
     /// Slurm with slurmrestd and JWT.
     SlurmRest,
+    /// The library that shows a program another time.
+    Faketime,
 }
 
 impl fmt::Display for Thing {
@@ -77,6 +79,7 @@ pub fn missing(thing: Thing) -> Option<String> {
         Thing::Slurm => &[Server::Slurm],
         Thing::SlurmAccounting => &[Server::Slurm, Server::SlurmAccounting],
         Thing::SlurmRest => &[Server::Slurm, Server::SlurmRest],
+        Thing::Faketime => &[Server::Faketime],
     };
     if servers.contains(&Server::Slurm)
         && let Some(reason) = root()

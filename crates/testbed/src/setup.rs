@@ -13,6 +13,7 @@ const SERVERS: [Server; 6] = [
     Server::Slurm,
     Server::SlurmAccounting,
     Server::SlurmRest,
+    Server::Faketime,
 ];
 /// Test accounts made beforehand, so that a full disk or a directory service shows here.
 const ACCOUNTS: u32 = 4;
@@ -136,7 +137,8 @@ mod tests {
             OtherPostgres,
             Slurm,
             SlurmAccounting,
-            SlurmRest
+            SlurmRest,
+            Faketime
         );
         let mut lines = Vec::new();
         let code = run(&mut |line| lines.push(line.to_owned())).await;

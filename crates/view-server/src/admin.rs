@@ -9,11 +9,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use forebay_central::{Actor, NewToken, Store};
+use forebay_central::{Actor, Store};
+use forebay_http::tls::Certificates;
+use forebay_wire::link::Ticket;
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
-use crate::command::{Site, Token, TokenCreate, User};
+use crate::{
+    command::{Site, SiteEnrol, Token, TokenCreate, User},
+    config::{Config, is_loopback},
+};
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +26,23 @@ pub enum AdminError {
     /// The store said no; the problem's words are for people.
     #[error("{}", .0.problem().message)]
     Store(#[source] forebay_central::Error),
+    /// Nobody said where agents reach this server.
+    #[error(
+        "where do agents reach this server? Say --url https://HOST, or set `url` in the configuration"
+    )]
+    NoUrl,
+    /// Not a URL.
+    #[error("`{url}` is not a URL such as https://forebay.example.org")]
+    BadUrl {
+        /// As given.
+        url: String,
+    },
+    /// Tokens would travel in the clear.
+    #[error("{url} reaches beyond loopback without TLS, and agents refuse that: use https://")]
+    Exposed {
+        /// As given.
+        url: String,
+    },
     /// The secret could not be put into its file.
     #[error("cannot write {}", path.display())]
     Write {
@@ -94,7 +116,7 @@ async fn token_create(store: &Store, create: TokenCreate) -> Result<(), AdminErr
         .token_create(&create.user, &create.note, create.expires_in, &operator())
         .await?;
     match file {
-        Some(file) => file.write(&token),
+        Some(file) => file.write(token.token.expose_secret()),
         None => {
             // The only place that shows a secret, because it was asked for.
             println!("{}", token.token.expose_secret());
@@ -104,27 +126,17 @@ async fn token_create(store: &Store, create: TokenCreate) -> Result<(), AdminErr
 }
 
 /// `site …`
-pub async fn site(store: &Store, site: Site) -> Result<(), AdminError> {
+pub async fn site(store: &Store, config: &Config, site: Site) -> Result<(), AdminError> {
     match site {
-        Site::Add {
-            name,
-            token_file,
-            revoke_others,
-        } => {
-            let file = SecretFile::create(&token_file)?;
-            let token = store.site_add(&name, &operator()).await?;
-            file.write(&token)?;
-            if revoke_others {
-                store
-                    .site_tokens_revoke(&name, Some(token.id), &operator())
-                    .await?;
-            }
+        Site::Enrol(enrol) => site_enrol(store, config, enrol).await?,
+        Site::Revoke { name, key } => {
+            let revoked = store.site_revoke(&name, key, &operator()).await?;
             println!(
-                "The token of site {name} is in {}. Give it to its agent.",
-                token_file.display()
+                "Revoked {revoked} of site {name}'s keys: nothing of theirs is accepted any more."
             );
         }
         Site::List => {
+            let keys = store.site_keys().await?;
             for site in store.sites().await? {
                 let seen = site
                     .seen_at
@@ -135,10 +147,53 @@ pub async fn site(store: &Store, site: Site) -> Result<(), AdminError> {
                     site.epoch,
                     site.agent_version.unwrap_or_default()
                 );
+                for key in keys.iter().filter(|key| key.site == site.name) {
+                    let end = key
+                        .revoked_at
+                        .map_or_else(|| "good".into(), |at| format!("revoked {at}"));
+                    println!("  key {}  enrolled {}  {end}", key.id, key.created_at);
+                }
             }
         }
     }
     Ok(())
+}
+
+async fn site_enrol(store: &Store, config: &Config, enrol: SiteEnrol) -> Result<(), AdminError> {
+    let url = enrol.url.clone().or_else(|| config.url());
+    let url = url.ok_or(AdminError::NoUrl)?;
+    let uri = url.parse::<http::Uri>().ok();
+    let scheme = uri.as_ref().and_then(http::Uri::scheme_str);
+    let host = uri.as_ref().and_then(http::Uri::host);
+    let pin = match (scheme, host) {
+        (Some("https"), Some(_)) if enrol.system_roots => None,
+        (Some("https"), Some(_)) => enrol
+            .pin
+            .or_else(|| config.reach.certificates.as_ref().map(Certificates::pin)),
+        (Some("http"), Some(host)) => {
+            if !is_loopback(host) && !config.dev {
+                return Err(AdminError::Exposed { url });
+            }
+            None
+        }
+        _ => return Err(AdminError::BadUrl { url }),
+    };
+    let file = enrol.out.as_deref().map(SecretFile::create).transpose()?;
+    let token = store
+        .site_enrol(&enrol.name, enrol.expires_in, &operator())
+        .await?;
+    let ticket = Ticket {
+        token: token.token.expose_secret().to_owned(),
+        url,
+        pin,
+    };
+    match file {
+        Some(file) => file.write(&ticket.text()),
+        None => {
+            println!("{}", ticket.text());
+            Ok(())
+        }
+    }
 }
 
 /// A new file for a secret, made before the secret, so that none is made in vain.
@@ -166,9 +221,8 @@ impl<'a> SecretFile<'a> {
         })
     }
 
-    fn write(mut self, token: &NewToken) -> Result<(), AdminError> {
-        let written = writeln!(self.file, "{}", token.token.expose_secret())
-            .and_then(|()| self.file.sync_all());
+    fn write(mut self, secret: &str) -> Result<(), AdminError> {
+        let written = writeln!(self.file, "{secret}").and_then(|()| self.file.sync_all());
         written.map_err(|source| AdminError::Write {
             path: self.path.to_owned(),
             source,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use forebay_wire::{SiteName, TokenId};
+use forebay_wire::{KeyId, Pin, SiteName, TokenId};
 
 /// The public API of Forebay, and the central side of its sites' links.
 #[derive(Debug, Parser)]
@@ -31,9 +31,12 @@ pub enum Action {
     /// Tokens of users.
     #[command(subcommand)]
     Token(Token),
-    /// Sites and their tokens.
+    /// Sites and their keys.
     #[command(subcommand)]
     Site(Site),
+    /// Certificates.
+    #[command(subcommand)]
+    Tls(Tls),
     /// Bring the database's schema up to date and end.
     Migrate,
     /// Print the `OpenAPI` document.
@@ -92,22 +95,80 @@ pub struct TokenCreate {
     pub out: Option<PathBuf>,
 }
 
-/// Sites and their tokens.
+/// Sites and their keys.
 #[derive(Debug, Subcommand)]
 pub enum Site {
-    /// Add a site, or give a known one another token.
-    Add {
+    /// Make a one-time token by which a site's agent registers its key. Adds the site if it is new.
+    Enrol(SiteEnrol),
+    /// Refuse a site's keys from now on, and what tokens it has left.
+    Revoke {
         /// Its name.
         name: SiteName,
-        /// The new file, of mode 0600, that the token is written to.
-        #[arg(long, value_name = "FILE")]
-        token_file: PathBuf,
-        /// Refuse the site's other tokens from now on.
-        #[arg(long)]
-        revoke_others: bool,
+        /// Only this key, `e…`, as `site list` shows it.
+        #[arg(long, value_name = "ID")]
+        key: Option<KeyId>,
     },
-    /// List sites.
+    /// List sites with their keys.
     List,
+}
+
+/// Makes a token for a site.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  forebay-view-server site enrol here --out here.token
+  forebay-agent enrol --token-file here.token        (at the site)
+
+The token holds this server's address and, with TLS, the SHA-256 of its certificate's key, by
+which the agent knows it. It is good once. Carry it to the site as you would a password.")]
+pub struct SiteEnrol {
+    /// Its name.
+    pub name: SiteName,
+    /// Where the agent reaches this server; the configuration's `url` if left out.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The key of the certificate there, where it is not `tls.cert`: `sha256:…`.
+    #[arg(long, value_name = "PIN", conflicts_with = "system_roots")]
+    pub pin: Option<Pin>,
+    /// The certificate there is of an authority that the site's system trusts.
+    #[arg(long)]
+    pub system_roots: bool,
+    /// How long it is good: `15m`, `12h`, at most `7d`.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_age)]
+    pub expires_in: std::time::Duration,
+    /// Write it to this new file, of mode 0600, instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Certificates.
+#[derive(Debug, Subcommand)]
+pub enum Tls {
+    /// Make a certificate that nobody vouches for: agents and commands know it by its key.
+    SelfSigned(SelfSigned),
+    /// Print the SHA-256 of a certificate's key, for `--pin`.
+    Pin {
+        /// The certificate.
+        #[arg(long, value_name = "FILE")]
+        cert: PathBuf,
+        /// Its key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+}
+
+/// Makes a certificate.
+#[derive(Debug, Args)]
+pub struct SelfSigned {
+    /// The new file of the certificate.
+    #[arg(long, value_name = "FILE")]
+    pub cert: PathBuf,
+    /// The new file of its key, of mode 0600.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// A host name or address of this server, besides those of loopback; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub name: Vec<String>,
 }
 
 /// `90s`, `15m`, `12h`, `30d`, `52w`.

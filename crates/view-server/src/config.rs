@@ -2,6 +2,7 @@
 //! with its file, line and column.
 
 mod raw;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,9 @@ use secrecy::ExposeSecret as _;
 
 use raw::Raw;
 
+pub use reach::Reach;
+pub(crate) use reach::is_loopback;
+
 /// Where the configuration is, unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/forebay/view-server.toml";
 /// The development port; see the table of ports.
@@ -35,6 +39,8 @@ const URL_BYTES: usize = 4_096;
 pub struct Config {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// How others reach it.
+    pub reach: Reach,
     /// A unix socket to listen on as well.
     pub unix_socket: Option<PathBuf>,
     /// `dev`, `staging`, `prod`: part of default paths.
@@ -47,6 +53,8 @@ pub struct Config {
     pub retention: Retention,
     /// How it logs.
     pub log: Log,
+    /// Whether insecure settings are allowed.
+    pub dev: bool,
 }
 
 /// The central database.
@@ -107,6 +115,7 @@ impl Config {
         let environment = environment(&raw, &mut problems);
         let config = Self {
             listen: listen(&raw, &mut problems, strictness),
+            reach: reach::reach(&raw, &mut problems, strictness),
             unix_socket: raw
                 .unix_socket
                 .and_then(|path| absolute(&path, &mut problems)),
@@ -125,8 +134,24 @@ impl Config {
             },
             retention: retention(&raw.retention, &mut problems),
             log: log(raw.log),
+            dev: strictness.dev,
         };
         problems.finish(config)
+    }
+
+    /// Where agents reach this server: as it was said, or where it listens.
+    pub fn url(&self) -> Option<String> {
+        let listens = || self.url_at(self.listen);
+        self.reach.url.clone().or_else(listens)
+    }
+
+    /// The URL of an address, unless that says nothing, as `0.0.0.0` does.
+    pub(crate) fn url_at(&self, address: SocketAddr) -> Option<String> {
+        let scheme = match self.reach.certificates {
+            Some(_) => "https",
+            None => "http",
+        };
+        (!address.ip().is_unspecified()).then(|| format!("{scheme}://{address}"))
     }
 
     /// How requests reach this service, for a person: `127.0.0.1:3001`.
@@ -161,9 +186,10 @@ fn listen(raw: &Raw, problems: &mut Problems, strictness: Strictness) -> SocketA
     let Some(address) = problems.convert(text, parse) else {
         return default;
     };
-    if !address.ip().is_loopback() && !raw.behind_tls.unwrap_or(false) {
-        let message = "listens beyond loopback without TLS: tokens would travel in the clear; put a gateway that \
-                       ends TLS in front and set behind_tls = true";
+    let encrypted = raw.tls.cert.is_some() || raw.behind_tls.unwrap_or(false);
+    if !address.ip().is_loopback() && !encrypted {
+        let message = "listens beyond loopback without TLS: tokens would travel in the clear; give tls.cert and \
+                       tls.key, or put a gateway that ends TLS in front and set behind_tls = true";
         strictness.insecure(problems, text.span(), message);
     }
     address

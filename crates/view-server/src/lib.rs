@@ -9,19 +9,23 @@
 //! | [`spec_check`] | whether a job may be handed in; pure |
 //! | `jobs` | what handing one in means, apart from HTTP |
 //! | [`view`] | what handlers work with; who calls |
-//! | [`tunnels`] | the ways from here to the agents |
-//! | [`config`], [`command`], [`admin`] | told by files and the command line |
+//! | [`ways`], [`tunnels`] | the ways from here to the agents |
+//! | `replica` | what other replicas call |
+//! | [`config`], [`command`], [`admin`], [`certificate`] | told by files and the command line |
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod api;
+pub mod certificate;
 pub mod command;
 pub mod config;
 mod gauges;
 mod jobs;
 mod known;
 mod link;
+mod replica;
 pub mod server;
 pub mod spec_check;
 pub mod tunnels;
 pub mod view;
+pub mod ways;

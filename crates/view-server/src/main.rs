@@ -11,7 +11,7 @@ use std::{error::Error, path::Path, process::ExitCode};
 use clap::Parser as _;
 use forebay_service::{Strictness, logs};
 use forebay_view_server::{
-    admin, api,
+    admin, api, certificate,
     command::{Action, Command},
     config::{Config, DEFAULT_PATH},
     server,
@@ -32,6 +32,10 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     let action = command.action.unwrap_or(Action::Serve);
     if matches!(action, Action::Openapi) {
         print!("{}", api::document()?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Action::Tls(command) = action {
+        certificate::tls(command)?;
         return Ok(ExitCode::SUCCESS);
     }
     let strictness = Strictness { dev: command.dev };
@@ -75,9 +79,9 @@ async fn administer(action: Action, config: &Config) -> Result<(), Box<dyn Error
     match action {
         Action::User(user) => admin::user(&store, user).await?,
         Action::Token(token) => admin::token(&store, token).await?,
-        Action::Site(site) => admin::site(&store, site).await?,
+        Action::Site(site) => admin::site(&store, config, site).await?,
         Action::Migrate => println!("The database is up to date."),
-        Action::Serve | Action::Openapi | Action::Check => {}
+        Action::Serve | Action::Openapi | Action::Check | Action::Tls(_) => {}
     }
     Ok(())
 }

@@ -8,7 +8,11 @@ use std::{
 };
 
 use forebay_central::Store;
-use forebay_http::{App, Limits, ListenError, Listener, routes::Table};
+use forebay_http::{
+    App, Limits, ListenError, Listener,
+    routes::Table,
+    tls::{Certificates, TlsError},
+};
 use forebay_postgres::{Config as PoolConfig, Pool};
 use forebay_service::{Backoff, Every, Nudge, Service, Tasks};
 
@@ -16,7 +20,7 @@ use crate::{
     api,
     config::{Config, Database},
     gauges::Gauges,
-    link,
+    link, replica,
     view::View,
 };
 
@@ -26,6 +30,8 @@ const DATABASE: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(10);
 /// The service's own deadline for that: somewhat longer.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(13);
+/// How often to look whether the certificate was renewed.
+const CERTIFICATE: Duration = Duration::from_secs(10);
 /// Behind the socket: the gateway, as another account of the same group.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -44,6 +50,9 @@ pub enum StartError {
     /// It cannot listen.
     #[error("the service cannot listen")]
     Listen(#[source] ListenError),
+    /// Its certificate cannot be used.
+    #[error("the service cannot speak TLS")]
+    Tls(#[source] TlsError),
 }
 
 /// Where a started service can be reached.
@@ -81,7 +90,10 @@ pub async fn store(database: &Database) -> Result<Store, StartError> {
 /// Everything that the service serves.
 pub fn table(view: &View) -> Table {
     let mut table = Table::new();
-    table.extend(api::routes(view)).extend(link::routes(view));
+    table
+        .extend(api::routes(view))
+        .extend(link::routes(view))
+        .extend(replica::routes(view));
     table
 }
 
@@ -98,6 +110,10 @@ pub async fn start(config: &Config, service: &Service) -> Result<Started, StartE
     let tcp = Listener::tcp(config.listen)
         .await
         .map_err(StartError::Listen)?;
+    let tcp = match &config.reach.certificates {
+        Some(certificates) => tcp.with_tls(certificates).map_err(StartError::Tls)?,
+        None => tcp,
+    };
     let unix = match &config.unix_socket {
         Some(path) => Some(Listener::unix(path, SOCKET_MODE).map_err(StartError::Listen)?),
         None => None,
@@ -107,10 +123,48 @@ pub async fn start(config: &Config, service: &Service) -> Result<Started, StartE
         unix_socket: config.unix_socket.clone(),
     };
     background(&view, config, service);
+    announce(&view, config, started.listen, &service.tasks);
     for listener in [Some(tcp), unix].into_iter().flatten() {
         serve(listener, app.clone(), config, &service.tasks);
     }
     Ok(started)
+}
+
+/// Tells the other replicas where this one is, if there is an address to tell.
+fn announce(view: &View, config: &Config, listens: Option<SocketAddr>, tasks: &Tasks) {
+    let certificates = config.reach.certificates.clone();
+    if let Some(certificates) = certificates.clone() {
+        let every = Every::new(CERTIFICATE);
+        tasks.periodic("certificate", every, Nudge::new(), move || {
+            let certificates = certificates.clone();
+            async move { renew(&certificates) }
+        });
+    }
+    let given = config.reach.replica_url.clone();
+    // What was given was checked with the configuration; what is guessed must be as safe.
+    let safe = config.dev
+        || certificates.is_some()
+        || listens.is_some_and(|address| address.ip().is_loopback());
+    let guessed = || {
+        listens
+            .filter(|_| safe)
+            .and_then(|address| config.url_at(address))
+    };
+    match given.or_else(guessed) {
+        Some(url) => view.ways().announce(url, certificates, tasks),
+        None => {
+            tracing::info!(
+                "other replicas cannot reach this one: set replica_url if there are any"
+            );
+        }
+    }
+}
+
+fn renew(certificates: &Certificates) -> Result<(), TlsError> {
+    if certificates.refresh()? {
+        tracing::info!(pin = %certificates.pin(), "the certificate was read anew");
+    }
+    Ok(())
 }
 
 fn serve(listener: Listener, app: App, config: &Config, tasks: &Tasks) {

@@ -1,8 +1,5 @@
-//! The ways from here to the agents: one live tunnel a site.
-//!
-//! This process knows the tunnels that were dialled to it. With several
-//! replicas a site's tunnel may end at another one; finding it from here is
-//! [`Tunnels::to`]'s to learn, and nobody else's.
+//! The tunnels that end in this process: one live one a site. Those that end at
+//! other replicas are [`Ways`](crate::ways::Ways)' to find.
 
 use std::{
     collections::BTreeMap,
@@ -12,10 +9,8 @@ use std::{
 };
 
 use forebay_http::{Client, link::Link};
+use forebay_service::Nudge;
 use forebay_wire::SiteName;
-
-/// Between two looks for a tunnel.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// All tunnels that end here. Clones are the same.
 #[derive(Clone, Debug)]
@@ -24,6 +19,7 @@ pub struct Tunnels {
     began: Instant,
     /// For so long a site without a tunnel is likely to dial again.
     site_return: Duration,
+    changed: Nudge,
 }
 
 /// What is known of a site.
@@ -60,6 +56,7 @@ impl Tunnels {
             sites: Arc::default(),
             began: Instant::now(),
             site_return,
+            changed: Nudge::new(),
         }
     }
 
@@ -83,6 +80,7 @@ impl Tunnels {
             sites.insert(site.clone(), Site::Up(Tunnel { epoch, link }));
         }
         tracing::info!(%site, epoch, "the tunnel is up");
+        self.changed.nudge();
         tokio::select! {
             () = link.closed() => {}
             () = over => {}
@@ -94,6 +92,8 @@ impl Tunnels {
             tracing::info!(%site, epoch, "the tunnel is down");
             sites.insert(site, Site::DownSince(Instant::now()));
         }
+        drop(sites);
+        self.changed.nudge();
     }
 
     /// Calls to a site's agent, if there is a way now.
@@ -102,15 +102,23 @@ impl Tunnels {
         Some(sites.get(site)?.open()?.link.client.clone())
     }
 
-    /// The same; waits for at most `patience` where the site is likely to dial again.
-    pub async fn reach(&self, site: &SiteName, patience: Duration) -> Option<Client> {
-        let until = Instant::now() + patience;
-        loop {
-            let agent = self.to(site);
-            if agent.is_some() || Instant::now() >= until || !self.may_come(site) {
-                return agent;
-            }
-            tokio::time::sleep(LOOK).await;
+    /// Is told when a tunnel comes or goes.
+    pub fn changed(&self) -> &Nudge {
+        &self.changed
+    }
+
+    /// Whose tunnels end here.
+    pub fn sites(&self) -> Vec<SiteName> {
+        let sites = self.lock();
+        let open = sites.iter().filter(|(_, site)| site.open().is_some());
+        open.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Notes that a site's tunnel ends at another replica now.
+    pub fn elsewhere(&self, site: &SiteName) {
+        let mut sites = self.lock();
+        if sites.get(site).and_then(Site::open).is_none() {
+            sites.insert(site.clone(), Site::DownSince(Instant::now()));
         }
     }
 

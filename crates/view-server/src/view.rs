@@ -7,7 +7,7 @@ use forebay_http::{Code, Problem, Request};
 use forebay_service::{Metrics, Tasks, logs};
 use forebay_wire::link::EPOCH_HEADER;
 
-use crate::{config::Limits, known::Clusters, tunnels::Tunnels};
+use crate::{config::Limits, known::Clusters, tunnels::Tunnels, ways::Ways};
 
 /// The service's own state: clones are cheap and the same.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ struct Inner {
     store: Store,
     limits: Limits,
     clusters: Clusters,
-    tunnels: Tunnels,
+    ways: Ways,
     tasks: Tasks,
     metrics: Metrics,
 }
@@ -26,11 +26,12 @@ struct Inner {
 impl View {
     /// Of these parts.
     pub fn new(store: Store, limits: Limits, tasks: Tasks, metrics: Metrics) -> Self {
+        let ways = Ways::new(store.clone(), Tunnels::new(limits.site_return));
         Self(Arc::new(Inner {
             store,
             limits,
             clusters: Clusters::default(),
-            tunnels: Tunnels::new(limits.site_return),
+            ways,
             tasks,
             metrics,
         }))
@@ -52,8 +53,13 @@ impl View {
     }
 
     /// The ways to the sites.
+    pub fn ways(&self) -> &Ways {
+        &self.0.ways
+    }
+
+    /// The tunnels that end here.
     pub fn tunnels(&self) -> &Tunnels {
-        &self.0.tunnels
+        self.0.ways.tunnels()
     }
 
     /// The service's tasks.

@@ -2,7 +2,8 @@
 //!
 //! | call | purpose |
 //! |---|---|
-//! | `POST /link/v1/session` | opens the link: token, epoch, agreed version |
+//! | `POST /link/v1/enrol` | registers the site's key, once for each token of an operator |
+//! | `POST /link/v1/session` | opens the link with a signed statement: token, epoch, agreed version |
 //! | `GET /link/v1/open?after=` | every job that this site holds, in pages |
 //! | `POST /link/v1/claim` | takes queued jobs |
 //! | `GET /link/v1/desired?after=` | NDJSON of [`Desired`], for as long as the link lives |
@@ -14,8 +15,15 @@
 //! for runs another job: the view-server passes it on as it was handed in, and an agent that
 //! does not know all of it refuses the job ([`Observation::Refused`]).
 
+mod enrolment;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use enrolment::{
+    ASSERTION_CONTEXT, ASSERTION_S, Assertion, CLOCK_SKEW_S, Enrol, Enrolled, Statement, Ticket,
+    TicketError,
+};
 
 use crate::{
     ClusterName, Freshness, JobId, JobState, SiteName, Timestamp, UserId,
@@ -37,7 +45,7 @@ pub const REPORT_BYTES_MAX: usize = 1 << 20;
 /// How often the desired feed says that it is alive, seconds.
 pub const HEARTBEAT_S: u64 = 10;
 
-/// Opens the link.
+/// What an agent says of itself when it opens the link: a part of its [`Statement`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenSession {
     /// The oldest version that the agent speaks.
@@ -51,6 +59,13 @@ pub struct OpenSession {
     pub installation: Option<Uuid>,
     /// The clusters of the site.
     pub clusters: Vec<ClusterDeclaration>,
+    /// This very process of the agent: another one of the same site has another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Uuid>,
+    /// Whether this process has had a link before. If another process has opened
+    /// one since, it is superseded and stays so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 /// A cluster that a site has.

@@ -326,6 +326,49 @@ fn link_sessions() {
                 name: cluster(),
                 integration: "slurm".into(),
             }],
+            process: Some(uuid::Uuid::from_u128(11)),
+            again: true,
+        }
+    );
+    frozen!(
+        "link_enrol",
+        link::Enrol {
+            public_key: "00ff".into(),
+        }
+    );
+    frozen!(
+        "link_enrolled",
+        link::Enrolled {
+            site: site(),
+            key: forebay_wire::KeyId::from_uuid(uuid::Uuid::from_u128(5)),
+            installation: uuid::Uuid::from_u128(7),
+        }
+    );
+    frozen!(
+        "link_assertion",
+        link::Assertion {
+            key: forebay_wire::KeyId::from_uuid(uuid::Uuid::from_u128(5)),
+            statement: "{}".into(),
+            signature: "00ff".into(),
+        }
+    );
+    frozen!(
+        "link_statement",
+        link::Statement {
+            site: site(),
+            aud: uuid::Uuid::from_u128(7),
+            issued_at: "2026-03-01T12:00:00Z".parse().expect("a time"),
+            expires_at: "2026-03-01T12:01:00Z".parse().expect("a time"),
+            jti: uuid::Uuid::from_u128(9),
+            open: link::OpenSession {
+                version_min: 1,
+                version_max: 1,
+                agent_version: "0.1.0".into(),
+                installation: None,
+                clusters: vec![],
+                process: None,
+                again: false,
+            },
         }
     );
     frozen!(

@@ -6,6 +6,7 @@
 
 mod code;
 mod graph;
+mod lean;
 mod licence;
 mod manifest;
 mod source;
@@ -73,6 +74,7 @@ pub(crate) fn check() -> Result<()> {
 
 fn findings(workspace: &Workspace, files: &BTreeMap<String, String>) -> Result<Vec<Finding>> {
     let mut findings = graph::check(workspace);
+    findings.extend(lean::check()?);
     findings.extend(licence::check(workspace.packages.values()));
     for package in workspace.members() {
         let path = package.dir.join("Cargo.toml");

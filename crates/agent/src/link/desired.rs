@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use forebay_http::ndjson::Line;
-use forebay_wire::link::{Desired, HEARTBEAT_S, Session, Want};
+use forebay_wire::link::{Desired, HEARTBEAT_S, Want};
 use http::Method;
 
-use super::{Link, LinkError, Site};
+use super::{Link, LinkError, Open, Site};
 
 /// Silence for so long means that the feed is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(3 * HEARTBEAT_S);
@@ -14,26 +14,22 @@ const SILENCE_MAX: Duration = Duration::from_secs(3 * HEARTBEAT_S);
 const LINE_BYTES_MAX: usize = 4_096;
 
 impl Link {
-    pub(super) async fn read_desired(
-        &self,
-        session: &Session,
-        site: &Site,
-    ) -> Result<(), LinkError> {
+    pub(super) async fn read_desired(&self, open: &Open, site: &Site) -> Result<(), LinkError> {
         let failed = |source| LinkError::Call {
             call: "desired",
             source,
         };
         let answer = self
-            .call(session, Method::GET, "/link/v1/desired")
+            .call(open, "desired", Method::GET, "/link/v1/desired")
             .map_err(failed)?
-            .query("after", &session.desired_after)
+            .query("after", &open.session.desired_after)
             .stream()
             .await
             .map_err(failed)?;
         let mut lines = answer.lines(LINE_BYTES_MAX, SILENCE_MAX);
         loop {
             match lines.next::<Desired>().await {
-                Ok(Some(Line::Item(desired))) => self.want(session, site, desired.want).await?,
+                Ok(Some(Line::Item(desired))) => self.want(open, site, desired.want).await?,
                 Ok(Some(Line::Heartbeat)) => {}
                 Ok(None) => return Err(LinkError::Feed("ended")),
                 Err(error) => {
@@ -52,12 +48,12 @@ impl Link {
         }
     }
 
-    async fn want(&self, session: &Session, site: &Site, want: Want) -> Result<(), LinkError> {
+    async fn want(&self, open: &Open, site: &Site, want: Want) -> Result<(), LinkError> {
         match want {
             Want::Heartbeat => {}
             Want::Work { cluster } => site.work_waits(&cluster),
             Want::Cancel { job } => site.cancel(job).await?,
-            Want::Resync => self.reconcile(session, site).await?,
+            Want::Resync => self.reconcile(open, site).await?,
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! down, the site goes on with what it has, and reports gather in the site
 //! database.
 
+mod calls;
 mod desired;
 mod health;
 mod reports;
@@ -18,7 +19,7 @@ use std::{
 };
 
 use forebay_http::{Client, ClientError};
-use forebay_service::{Backoff, CancellationToken, Tasks, logs};
+use forebay_service::{Backoff, CancellationToken, Metrics, Strictness, Tasks, logs};
 use forebay_wire::{
     ClusterName, Code,
     link::{Claim, Claimed, Session},
@@ -26,11 +27,13 @@ use forebay_wire::{
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use calls::Calls;
 pub use health::serve_health;
 pub use site::Site;
 
 use crate::{
     config,
+    enrolment::{Enrolment, EnrolmentError},
     store::{Store, StoreError},
 };
 
@@ -60,9 +63,12 @@ pub enum LinkError {
     /// The site database did not do its part.
     #[error("the site database failed the link")]
     Store(#[from] StoreError),
-    /// The site's token cannot be read.
-    #[error("the site's token cannot be read")]
-    Token(#[source] forebay_service::secrets::SecretError),
+    /// The site is not enrolled, or cannot use its enrolment.
+    #[error("the site's enrolment cannot be used")]
+    Enrolment(#[from] EnrolmentError),
+    /// What the site says of itself cannot be written down.
+    #[error("the statement cannot be written as JSON")]
+    Statement(#[source] serde_json::Error),
     /// The feed ended, or fell silent.
     #[error("the desired feed {0}")]
     Feed(&'static str),
@@ -81,13 +87,24 @@ pub struct Link(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    client: Client,
-    token_file: std::path::PathBuf,
+    enrolment: std::path::PathBuf,
+    strictness: Strictness,
+    /// This process, among those that may speak for the site.
+    process: Uuid,
+    calls: Calls,
     clusters: Vec<(ClusterName, &'static str)>,
     store: Store,
     /// The open link, or that it is down.
-    session: watch::Sender<Option<Session>>,
+    session: watch::Sender<Option<Open>>,
     installation: watch::Sender<Option<Uuid>>,
+}
+
+/// An open link.
+#[derive(Clone, Debug)]
+struct Open {
+    session: Session,
+    /// Speaks for the session.
+    client: Client,
 }
 
 impl Link {
@@ -96,15 +113,17 @@ impl Link {
         config: &config::Link,
         store: Store,
         clusters: Vec<(ClusterName, &'static str)>,
+        metrics: &Metrics,
     ) -> Result<Self, LinkError> {
-        let client = Client::tcp(&config.url).map_err(|source| LinkError::Call {
-            call: "its address",
-            source,
-        })?;
+        // Said now rather than later; it is read again for each session.
+        let enrolment = Enrolment::load(&config.enrolment)?;
+        enrolment.client(config.strictness)?;
         let installation = store.installation().await?;
         Ok(Self(Arc::new(Shared {
-            client,
-            token_file: config.token_file.clone(),
+            enrolment: config.enrolment.clone(),
+            strictness: config.strictness,
+            process: Uuid::new_v4(),
+            calls: Calls::new(metrics),
             clusters,
             store,
             session: watch::Sender::new(None),
@@ -129,13 +148,14 @@ impl Link {
     }
 
     async fn run(&self, site: &Site, tasks: &Tasks, stop: &CancellationToken) {
+        let mut again = false;
         let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         let mut retry = backoff.retry();
         loop {
             let began = Instant::now();
             let ended = tokio::select! {
                 () = stop.cancelled() => break,
-                ended = self.once(site) => ended,
+                ended = self.once(site, &mut again) => ended,
             };
             // A link that opens only to break is not dialled in a hurry.
             if began.elapsed() > LASTING {
@@ -160,17 +180,20 @@ impl Link {
     }
 
     /// One session, from its opening until it must be renewed or something fails.
-    async fn once(&self, site: &Site) -> Result<(), LinkError> {
-        let session = self.open_session().await?;
+    async fn once(&self, site: &Site, again: &mut bool) -> Result<(), LinkError> {
+        let open = self.open_session(*again).await?;
+        // From now on this process does not take the site from one that came after it.
+        *again = true;
+        let session = &open.session;
         tracing::info!(epoch = session.epoch, site = %session.site, "the link is up");
         let lives_s = session.expires_in_s.clamp(SESSION_S.0, SESSION_S.1);
         let renew = Duration::from_secs(lives_s) * 2 / 3;
-        self.0.session.send_replace(Some(session.clone()));
-        self.reconcile(&session, site).await?;
+        self.0.session.send_replace(Some(open.clone()));
+        self.reconcile(&open, site).await?;
         tokio::select! {
-            ended = self.read_desired(&session, site) => ended,
-            ended = self.send_reports(&session) => ended,
-            () = self.keep_tunnel(&session, site) => Ok(()),
+            ended = self.read_desired(&open, site) => ended,
+            ended = self.send_reports(&open) => ended,
+            () = self.keep_tunnel(&open, site) => Ok(()),
             () = tokio::time::sleep(renew) => Ok(()),
         }
     }
@@ -182,13 +205,13 @@ impl Link {
         free: u32,
         request_id: Uuid,
     ) -> Result<Claimed<serde_json::Value>, LinkError> {
-        let session = self.0.session.borrow().clone().ok_or(LinkError::Down)?;
+        let open = self.0.session.borrow().clone().ok_or(LinkError::Down)?;
         let claim = Claim {
             cluster: cluster.clone(),
             free,
             request_id,
         };
-        self.post(&session, "claim", "/link/v1/claim", &claim).await
+        self.post(&open, "claim", "/link/v1/claim", &claim).await
     }
 
     /// The installation that this site belongs to; waits for the first link.

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use forebay_wire::link::{REPORT_BYTES_MAX, REPORT_ITEMS_MAX, Reports, ReportsApplied, Session};
+use forebay_wire::link::{REPORT_BYTES_MAX, REPORT_ITEMS_MAX, Reports, ReportsApplied};
 use tokio::sync::watch;
 
-use super::{Link, LinkError};
+use super::{Link, LinkError, Open};
 
 /// How often to look for reports without being told of one.
 const LOOK_ANYWAY: Duration = Duration::from_secs(10);
@@ -18,9 +18,9 @@ const GATHER_MAX: Duration = Duration::from_millis(150);
 const ENVELOPE_BYTES: usize = 16 << 10;
 
 impl Link {
-    pub(super) async fn send_reports(&self, session: &Session) -> Result<(), LinkError> {
+    pub(super) async fn send_reports(&self, open: &Open) -> Result<(), LinkError> {
         let mut written = self.0.store.reports_written();
-        let mut acked = session.acked_seq;
+        let mut acked = open.session.acked_seq;
         loop {
             written.mark_unchanged();
             let bytes_max = REPORT_BYTES_MAX - ENVELOPE_BYTES;
@@ -39,12 +39,12 @@ impl Link {
             let last_seq = batch.last().map_or(*from_seq, |(seq, _)| *seq);
             self.0.store.sending_reports(last_seq).await?;
             let reports = Reports {
-                epoch: session.epoch,
+                epoch: open.session.epoch,
                 from_seq: *from_seq,
                 items: batch.into_iter().map(|(_, report)| report).collect(),
             };
             let applied: ReportsApplied = self
-                .post(session, "reports", "/link/v1/reports", &reports)
+                .post(open, "reports", "/link/v1/reports", &reports)
                 .await?;
             acked = applied.acked_seq;
             self.0.store.forget_reports(acked).await?;

@@ -11,16 +11,15 @@ use http::Method;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{CALL, Link, LinkError, Site};
-
-/// A token file holds one line.
-const TOKEN_BYTES_MAX: usize = 1_024;
+use super::{CALL, Link, LinkError, Open, Site};
+use crate::enrolment::Enrolment;
 
 impl Link {
-    pub(super) async fn open_session(&self) -> Result<Session, LinkError> {
-        // Read each time, so that a new token needs no restart.
-        let token = forebay_service::secrets::read(&self.0.token_file, TOKEN_BYTES_MAX)
-            .map_err(LinkError::Token)?;
+    /// `again`: this process has had a link before.
+    pub(super) async fn open_session(&self, again: bool) -> Result<Open, LinkError> {
+        // Read each time, so that a new enrolment needs no restart.
+        let enrolment = Enrolment::load(&self.0.enrolment)?;
+        let client = enrolment.client(self.0.strictness)?;
         let open = OpenSession {
             version_min: VERSION_MIN,
             version_max: VERSION,
@@ -35,25 +34,30 @@ impl Link {
                     integration: (*integration).to_owned(),
                 })
                 .collect(),
+            process: Some(self.0.process),
+            again,
         };
+        let assertion = enrolment.assertion(open).map_err(LinkError::Statement)?;
         let failed = |source| LinkError::Call {
             call: "session",
             source,
         };
-        let client = self.0.client.with_bearer(&token).map_err(failed)?;
+        self.0.calls.count("session");
         let session: Session = client
-            .post("/link/v1/session", &open)
+            .post("/link/v1/session", &assertion)
             .await
             .map_err(failed)?;
         self.0.store.pin_installation(session.installation).await?;
         self.0.store.continue_after(session.acked_seq).await?;
         self.0.store.forget_reports(session.acked_seq).await?;
         self.0.installation.send_replace(Some(session.installation));
-        Ok(session)
+        let token = session.token.clone().into();
+        let client = client.with_bearer(&token).map_err(failed)?;
+        Ok(Open { session, client })
     }
 
     /// Asks for every job that this site holds, and takes up what is missing.
-    pub(super) async fn reconcile(&self, session: &Session, site: &Site) -> Result<(), LinkError> {
+    pub(super) async fn reconcile(&self, link: &Open, site: &Site) -> Result<(), LinkError> {
         let failed = |source| LinkError::Call {
             call: "open",
             source,
@@ -61,7 +65,7 @@ impl Link {
         let mut after = None;
         loop {
             let mut call = self
-                .call(session, Method::GET, "/link/v1/open")
+                .call(link, "open", Method::GET, "/link/v1/open")
                 .map_err(failed)?;
             if let Some(after) = after {
                 call = call.query("after", &JobId::to_string(&after));
@@ -81,26 +85,27 @@ impl Link {
     /// A call that speaks for this session.
     pub(super) fn call(
         &self,
-        session: &Session,
+        open: &Open,
+        call: &'static str,
         method: Method,
         path: &str,
     ) -> Result<forebay_http::client::Call, ClientError> {
-        let client = self.0.client.with_bearer(&session.token.clone().into())?;
-        client
+        self.0.calls.count(call);
+        open.client
             .call(method, path)
             .deadline(CALL)
-            .header(EPOCH_HEADER, &session.epoch.to_string())
+            .header(EPOCH_HEADER, &open.session.epoch.to_string())
     }
 
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
-        session: &Session,
+        open: &Open,
         call: &'static str,
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, LinkError> {
         let answer = async {
-            self.call(session, Method::POST, path)?
+            self.call(open, call, Method::POST, path)?
                 .json(body)?
                 .send()
                 .await?

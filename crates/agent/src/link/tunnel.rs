@@ -14,7 +14,7 @@ use forebay_wire::{
     Code, JobId,
     api::{LogItem, LogStream},
     ipc::LOG_SIZE_HEADER,
-    link::{Session, UPGRADE},
+    link::UPGRADE,
 };
 use futures_util::stream;
 use http::{
@@ -24,7 +24,7 @@ use http::{
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::{Link, LinkError, Site};
+use super::{Link, LinkError, Open, Site};
 use crate::{
     accounts::Account,
     job::{Phase, Tracked},
@@ -40,10 +40,10 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 impl Link {
     /// Keeps a tunnel up for as long as the session lives.
-    pub(super) async fn keep_tunnel(&self, session: &Session, site: &Site) {
+    pub(super) async fn keep_tunnel(&self, open: &Open, site: &Site) {
         let mut retry = Backoff::new(Duration::from_millis(200), Duration::from_secs(30)).retry();
         loop {
-            match self.tunnel(session, site).await {
+            match self.tunnel(open, site).await {
                 Ok(()) => retry.reset(),
                 Err(error) => tracing::warn!(error = logs::chain(&error), "the tunnel is down"),
             }
@@ -51,13 +51,13 @@ impl Link {
         }
     }
 
-    async fn tunnel(&self, session: &Session, site: &Site) -> Result<(), LinkError> {
+    async fn tunnel(&self, open: &Open, site: &Site) -> Result<(), LinkError> {
         let failed = |source| LinkError::Call {
             call: "tunnel",
             source,
         };
         let io = self
-            .call(session, Method::GET, "/link/v1/tunnel")
+            .call(open, "tunnel", Method::GET, "/link/v1/tunnel")
             .map_err(failed)?
             .upgrade(UPGRADE)
             .await

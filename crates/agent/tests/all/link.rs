@@ -233,3 +233,43 @@ async fn a_superseded_agent_ends() {
     agent.kill().await;
     world.view_server.end().await;
 }
+
+/// A feed that ends does not say why: an agent whose site another has taken meanwhile ends, and
+/// does not take it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_does_not_take_the_site_back() {
+    need!(Postgres);
+    let world = World::new().await;
+    let agent = world.agent().await;
+    let job = world.submit();
+    world.ends(job, &["released 1", "succeeded"]).await;
+    let epoch = {
+        let mut state = world.view_server.state();
+        state.process = Some(uuid::Uuid::from_u128(99));
+        state.epoch += 1;
+        state.end_feeds();
+        state.epoch
+    };
+    tokio::time::timeout(Duration::from_secs(15), agent.tasks.stopping().cancelled())
+        .await
+        .expect("it stops");
+    assert!(agent.tasks.fatal_reason().is_some());
+    assert_eq!(world.view_server.state().epoch, epoch, "no link since");
+    agent.kill().await;
+    world.view_server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_counted_by_kind() {
+    need!(Postgres);
+    let world = World::new().await;
+    let agent = world.agent().await;
+    let job = world.submit();
+    world.ends(job, &["released 1", "succeeded"]).await;
+    let text = agent.metrics.encode();
+    for call in ["session", "open", "claim", "desired", "reports"] {
+        let line = format!("forebay_link_calls_total{{call=\"{call}\"}}");
+        assert!(text.contains(&line), "{line}\n{text}");
+    }
+    world.end(agent).await;
+}

@@ -13,14 +13,15 @@ use forebay_http::{
 };
 use forebay_service::{CancellationToken, Tasks};
 use forebay_wire::{
-    Code, JobId,
+    Code, JobId, KeyId, hex,
     link::{
-        Claim, Claimed, Desired, EPOCH_HEADER, Observation, OpenSession, Report, Reports,
-        ReportsApplied, Session, Want, Work,
+        ASSERTION_CONTEXT, Assertion, Claim, Claimed, Desired, EPOCH_HEADER, Enrol, Enrolled,
+        Observation, Report, Reports, ReportsApplied, Session, Statement, Want, Work,
     },
 };
 use futures_util::stream;
 use http::Method;
+use ring::signature::{ED25519, UnparsedPublicKey};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
@@ -55,6 +56,9 @@ pub(crate) struct State {
     pub(crate) session_s: u64,
     pub(crate) epoch: i64,
     pub(crate) sessions: u32,
+    public_key: Vec<u8>,
+    statements: HashSet<Uuid>,
+    pub(crate) process: Option<Uuid>,
     pub(crate) reports: Vec<Report>,
     /// What a careful view-server would have refused.
     pub(crate) wrong: Vec<String>,
@@ -176,6 +180,11 @@ impl ViewServer {
 }
 
 impl State {
+    /// As when the view-server ends the desired feeds.
+    pub(crate) fn end_feeds(&mut self) {
+        self.feeds.clear();
+    }
+
     fn story(&self, job: JobId) -> Vec<String> {
         self.reports
             .iter()
@@ -221,6 +230,7 @@ fn routes(server: &ViewServer) -> Table {
     let mut table = Table::new();
     let open = Access::Public;
     table.extend([
+        Route::with(server, Method::POST, "/link/v1/enrol", open, enrol),
         Route::with(server, Method::POST, "/link/v1/session", open, session),
         Route::with(server, Method::GET, "/link/v1/open", open, open_jobs),
         Route::with(server, Method::POST, "/link/v1/claim", open, claim),
@@ -230,9 +240,36 @@ fn routes(server: &ViewServer) -> Table {
     table
 }
 
-async fn session(server: ViewServer, mut request: Request) -> Result<Response, Problem> {
-    let open: OpenSession = request.json(64 << 10).await?;
+async fn enrol(server: ViewServer, mut request: Request) -> Result<Response, Problem> {
+    let enrol: Enrol = request.json(64 << 10).await?;
     server.change(|state| {
+        state.public_key = hex::decode(&enrol.public_key).expect("a key");
+        Ok(reply::ok(&Enrolled {
+            site: "here".parse().expect("a name"),
+            key: KeyId::from_uuid(Uuid::from_u128(1)),
+            installation: state.installation,
+        }))
+    })
+}
+
+async fn session(server: ViewServer, mut request: Request) -> Result<Response, Problem> {
+    let assertion: Assertion = request.json(64 << 10).await?;
+    let statement: Statement = serde_json::from_str(&assertion.statement).expect("a statement");
+    server.change(|state| {
+        let signed = [ASSERTION_CONTEXT, &assertion.statement].concat();
+        let signature = hex::decode(&assertion.signature).expect("a signature");
+        let key = UnparsedPublicKey::new(&ED25519, &state.public_key);
+        if key.verify(signed.as_bytes(), &signature).is_err() {
+            state.wrong.push("a signature".into());
+        }
+        if statement.aud != state.installation || !state.statements.insert(statement.jti) {
+            state.wrong.push(format!("a statement: {statement:?}"));
+        }
+        let open = statement.open;
+        if open.again && open.process != state.process {
+            return Err(Problem::new(Code::Superseded, "another agent"));
+        }
+        state.process = open.process;
         if open
             .installation
             .is_some_and(|pinned| pinned != state.installation)

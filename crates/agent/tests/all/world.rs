@@ -9,13 +9,13 @@ use std::{
 
 use forebay_agent::{
     accounts::Accounts,
-    config,
+    config, enrolment,
     link::{Link, Site},
     maintainer::{Limits, Maintainer, Parts},
     store::Store,
     user_agents::{self, UserAgents},
 };
-use forebay_service::Tasks;
+use forebay_service::{Metrics, Strictness, Tasks};
 use forebay_testbed::{accounts, dirs::Dir, postgres::Database};
 use forebay_wire::{
     ClusterName, JobId, UserId,
@@ -45,7 +45,10 @@ pub(crate) struct Agent {
     pub(crate) link: Link,
     pub(crate) maintainer: Maintainer,
     user_agents: UserAgents,
+    pub(crate) metrics: Metrics,
 }
+
+const STRICT: Strictness = Strictness { dev: false };
 
 fn cluster() -> ClusterName {
     "hpc".parse().expect("a name")
@@ -54,10 +57,12 @@ fn cluster() -> ClusterName {
 impl World {
     pub(crate) async fn new() -> Self {
         let dir = Dir::new("agent").expect("a directory");
-        let token = dir.path().join("token");
-        std::fs::write(&token, "fb_site_secret\n").expect("written");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(&token, mode).expect("closed");
+        let view_server = ViewServer::start().await;
+        let ticket = format!("fe_token@{}", view_server.url()).parse();
+        let enrolment = dir.path().join("enrolment");
+        enrolment::enrol(&enrolment, &ticket.expect("a ticket"), STRICT)
+            .await
+            .expect("enrolled");
         let account = accounts::current().expect("an account");
         let account = if account.uid == 0 {
             accounts::test_account(1).expect("a test account")
@@ -67,7 +72,7 @@ impl World {
         Self {
             database: database().await,
             model: Model::default(),
-            view_server: ViewServer::start().await,
+            view_server,
             identity: account.name,
             program: "/nonexistent".into(),
             dir,
@@ -104,10 +109,11 @@ impl World {
             end_with_agent: true,
         });
         let config = config::Link {
-            url: self.view_server.url().to_owned(),
-            token_file: self.dir.path().join("token"),
+            enrolment: self.dir.path().join("enrolment"),
+            strictness: STRICT,
         };
-        let link = Link::new(&config, store.clone(), vec![(cluster(), "model")])
+        let metrics = Metrics::new();
+        let link = Link::new(&config, store.clone(), vec![(cluster(), "model")], &metrics)
             .await
             .expect("a link");
         let parts = Parts {
@@ -139,6 +145,7 @@ impl World {
             link,
             maintainer,
             user_agents,
+            metrics,
         }
     }
 

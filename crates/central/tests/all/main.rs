@@ -1,6 +1,7 @@
 //! The store against a real Postgres, as one program.
 
 mod claims;
+mod enrolment;
 mod instance;
 mod jobs;
 mod life;

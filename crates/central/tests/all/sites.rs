@@ -26,10 +26,10 @@ async fn a_newer_link_supersedes_the_older() {
         let problem = refused.expect_err("superseded").problem();
         assert_eq!(problem.code, Code::Superseded);
     }
-    // The site's token, once revoked, takes its links with it.
+    // The site's key, once revoked, takes its links with it.
     world
         .store
-        .site_tokens_revoke(&new.site, None, &actor("operator"))
+        .site_revoke(&new.site, None, &actor("operator"))
         .await
         .expect("revoked");
     assert!(matches!(

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use forebay_central::Retention;
+use forebay_central::{ENROLMENT, Replica, Retention};
 use forebay_wire::JobState;
+use uuid::Uuid;
 
 use crate::world::{World, actor};
 
@@ -38,6 +39,39 @@ async fn what_is_old_goes() {
             "UPDATE audit SET at = now() - interval '40 days' WHERE action = 'user.add';
              UPDATE claims SET created_at = now() - interval '8 days';
              UPDATE link_sessions SET expires_at = now() - interval '2 days'",
+        )
+        .await
+        .expect("aged");
+    let site = "here".parse().expect("a name");
+    for age in [1, 40] {
+        world
+            .store
+            .site_enrol(&site, ENROLMENT, &actor("operator"))
+            .await
+            .expect("a token");
+        world.store.replica_token().await.expect("a token");
+        let replica = Replica {
+            id: Uuid::new_v4(),
+            url: "http://127.0.0.1:1".into(),
+            pin: None,
+        };
+        world
+            .store
+            .replica_heard(&replica, &[])
+            .await
+            .expect("heard");
+        client
+            .batch_execute(&format!(
+                "UPDATE enrolment_tokens SET expires_at = now() - interval '{age} days' WHERE expires_at > now();
+                 UPDATE replicas SET seen_at = now() - interval '{age} hours' WHERE seen_at > now() - interval '1 min'"
+            ))
+            .await
+            .expect("aged");
+    }
+    client
+        .batch_execute(
+            "UPDATE replica_tokens SET expires_at = now() - interval '1 hour';
+             UPDATE link_statements SET expires_at = now() - interval '1 hour'",
         )
         .await
         .expect("aged");
@@ -77,7 +111,16 @@ async fn what_is_old_goes() {
         tokio::time::sleep(Duration::from_millis(10)).await;
         world.store.tend(&keep).await.expect("tended");
     }
-    for (table, left) in [("claims", 0i64), ("link_sessions", 0), ("feed", 0)] {
+    for (table, left) in [
+        ("claims", 0i64),
+        ("link_sessions", 0),
+        ("link_statements", 0),
+        // A used or an ended token is told apart from one that never was, for a month.
+        ("enrolment_tokens", 2),
+        ("replica_tokens", 0),
+        ("replicas", 1),
+        ("feed", 0),
+    ] {
         let row = client
             .query_one(&format!("SELECT count(*) FROM {table}"), &[])
             .await

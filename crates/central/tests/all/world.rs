@@ -1,13 +1,18 @@
 //! A small installation: users, a site with a cluster, an open link.
 
-use forebay_central::{Actor, Caller, KnownSite, Link, NewJob, Store};
+use forebay_central::{Actor, Caller, ENROLMENT, KnownSite, Link, NewJob, Store};
 use forebay_wire::{
     JobId, Timestamp, UserId,
     api::{Job, JobSpec},
+    hex,
     link::{
-        Claim, Claimed, ClusterDeclaration, Observation, OpenSession, Report, Reports, Session,
-        VERSION,
+        ASSERTION_CONTEXT, Assertion, Claim, Claimed, ClusterDeclaration, Enrolled, Observation,
+        OpenSession, Report, Reports, Session, Statement, VERSION,
     },
+};
+use ring::{
+    rand::SystemRandom,
+    signature::{Ed25519KeyPair, KeyPair as _},
 };
 use uuid::Uuid;
 
@@ -82,15 +87,31 @@ impl World {
     }
 
     pub(crate) async fn known_site(&self, name: &str) -> KnownSite {
+        let key = self.enrolled(name).await;
+        let statement = key.statement(open_session(&[]));
+        let signed = key.sign(&statement);
+        let known = self.store.authenticate_site(&signed).await;
+        known.expect("a good statement").0
+    }
+
+    /// A site with a key of its own.
+    pub(crate) async fn enrolled(&self, name: &str) -> Key {
         let token = self
             .store
-            .site_add(&name.parse().expect("a name"), &actor("operator"))
+            .site_enrol(
+                &name.parse().expect("a name"),
+                ENROLMENT,
+                &actor("operator"),
+            )
             .await
             .expect("a site");
-        self.store
-            .authenticate_site(&token.token)
+        let pair = key_pair();
+        let enrolled = self
+            .store
+            .enrol(&token.token, &public(&pair), &actor("site"))
             .await
-            .expect("a good token")
+            .expect("enrolled");
+        Key { pair, enrolled }
     }
 
     pub(crate) async fn open(&self, site: &KnownSite, clusters: &[&str]) -> (Session, Link) {
@@ -108,17 +129,7 @@ impl World {
         site: &KnownSite,
         clusters: &[&str],
     ) -> Result<Session, forebay_central::Error> {
-        let declare = |name: &&str| ClusterDeclaration {
-            name: name.parse().expect("a name"),
-            integration: "slurm".into(),
-        };
-        let open = OpenSession {
-            version_min: VERSION,
-            version_max: VERSION,
-            agent_version: "test".into(),
-            installation: None,
-            clusters: clusters.iter().map(declare).collect(),
-        };
+        let open = open_session(clusters);
         self.store.link_open(site, &open, &actor("site")).await
     }
 
@@ -190,5 +201,61 @@ impl World {
             )
             .await
             .expect("rows");
+    }
+}
+
+/// A key that a site enrolled.
+pub(crate) struct Key {
+    pub(crate) pair: Ed25519KeyPair,
+    pub(crate) enrolled: Enrolled,
+}
+
+impl Key {
+    /// A good one, not yet signed.
+    pub(crate) fn statement(&self, open: OpenSession) -> Statement {
+        let now = Timestamp::now();
+        Statement {
+            site: self.enrolled.site.clone(),
+            aud: self.enrolled.installation,
+            issued_at: now,
+            expires_at: (now.get() + std::time::Duration::from_secs(60)).into(),
+            jti: Uuid::new_v4(),
+            open,
+        }
+    }
+
+    pub(crate) fn sign(&self, statement: &Statement) -> Assertion {
+        let statement = serde_json::to_string(statement).expect("JSON");
+        let signed = [ASSERTION_CONTEXT, &statement].concat();
+        Assertion {
+            key: self.enrolled.key,
+            signature: hex::encode(self.pair.sign(signed.as_bytes()).as_ref()),
+            statement,
+        }
+    }
+}
+
+pub(crate) fn key_pair() -> Ed25519KeyPair {
+    let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("randomness");
+    Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).expect("a key")
+}
+
+pub(crate) fn public(pair: &Ed25519KeyPair) -> [u8; 32] {
+    pair.public_key().as_ref().try_into().expect("32 bytes")
+}
+
+pub(crate) fn open_session(clusters: &[&str]) -> OpenSession {
+    let declare = |name: &&str| ClusterDeclaration {
+        name: name.parse().expect("a name"),
+        integration: "slurm".into(),
+    };
+    OpenSession {
+        version_min: VERSION,
+        version_max: VERSION,
+        agent_version: "test".into(),
+        installation: None,
+        clusters: clusters.iter().map(declare).collect(),
+        process: None,
+        again: false,
     }
 }

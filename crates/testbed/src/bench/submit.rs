@@ -38,6 +38,7 @@ pub(super) async fn run(report: &mut Report) -> Result<(), Failure> {
         users: vec![user.name.clone()],
         poll_ms: None,
         log_filter: "warn".to_owned(),
+        ..Options::default()
     })
     .await?;
 
@@ -46,9 +47,14 @@ pub(super) async fn run(report: &mut Report) -> Result<(), Failure> {
     by_api(&site, &user, 50).await?;
     say("measuring…");
     let before = by_sbatch(&slurm, &user, JOBS).await?;
-    let cpu = Used::now(&site, &slurm);
+    let calls = || async {
+        let count = site.agent_counter("forebay_link_calls_total").await;
+        count.ok_or("the agent does not show its calls")
+    };
+    let (cpu, calls_before) = (Used::now(&site, &slurm), calls().await?);
     let ours = by_api(&site, &user, JOBS).await?;
     let cpu = Used::now(&site, &slurm).since(&cpu, JOBS);
+    let calls_made = calls().await? - calls_before;
     let after = by_sbatch(&slurm, &user, JOBS).await?;
     let plain = f64::midpoint(before, after);
 
@@ -63,6 +69,9 @@ pub(super) async fn run(report: &mut Report) -> Result<(), Failure> {
     for (part, ms) in cpu {
         report.plain("submit", &format!("CPU of a job: {part}"), ms, "ms");
     }
+    #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
+    let calls_per_job = calls_made / JOBS as f64;
+    report.plain("submit", "link calls per job", calls_per_job, "calls");
     report.at_least("submit", "by API / xargs", ours / plain, "ratio", RATIO_MIN);
     site.stop().await?;
     slurm.stop().await?;

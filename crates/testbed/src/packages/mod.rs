@@ -26,6 +26,8 @@ pub enum Server {
     SlurmAccounting,
     /// Its REST interface.
     SlurmRest,
+    /// The library that shows a program another time.
+    Faketime,
 }
 
 /// How one sees that a package is there.
@@ -33,6 +35,7 @@ pub enum Server {
 enum Proof {
     Program(&'static str),
     SlurmPlugin(&'static str),
+    Faketime,
     /// Debian keeps Postgres' servers out of `PATH`, one directory per version.
     PostgresServer,
 }
@@ -144,6 +147,13 @@ const REST: &[Package] = &[
     ),
 ];
 
+const FAKETIME: &[Package] = &[package(
+    "libfaketime",
+    "libfaketime",
+    "shows an agent a clock that is wrong, in tests",
+    Proof::Faketime,
+)];
+
 /// Everything a server needs, in the order to name it.
 pub fn wanted(server: Server) -> &'static [Package] {
     match server {
@@ -153,6 +163,7 @@ pub fn wanted(server: Server) -> &'static [Package] {
         Server::Slurm => SLURM,
         Server::SlurmAccounting => ACCOUNTING,
         Server::SlurmRest => REST,
+        Server::Faketime => FAKETIME,
     }
 }
 
@@ -266,6 +277,7 @@ fn is_there(proof: Proof) -> bool {
         Proof::Program(name) => program(name).is_some(),
         Proof::SlurmPlugin(name) => slurm_plugin(name),
         Proof::PostgresServer => postgres_bin().is_some(),
+        Proof::Faketime => faketime().is_some(),
     }
 }
 
@@ -281,6 +293,14 @@ fn slurm_plugin(name: &str) -> bool {
         .iter()
         .any(|place| Path::new(place).join(name).exists())
         || !below_any("/usr/lib", &debian).is_empty()
+}
+
+/// The library that shows a program another time, for `LD_PRELOAD`.
+pub fn faketime() -> Option<PathBuf> {
+    let name = "faketime/libfaketimeMT.so.1";
+    let mut found = below_any("/usr/lib", name);
+    found.extend(["/usr/lib64", "/usr/lib"].map(|base| Path::new(base).join(name)));
+    found.into_iter().find(|path| path.exists())
 }
 
 /// The directory of Postgres' server programs, the newest version's.

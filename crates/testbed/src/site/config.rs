@@ -9,9 +9,15 @@ pub(super) struct Settings<'a> {
     pub(super) options: &'a Options,
     pub(super) environment: &'a str,
     pub(super) dir: &'a Path,
+    /// Of the agent and its user-agents.
+    pub(super) run_dir: &'a Path,
+    /// Of the agent's database.
+    pub(super) socket_dir: &'a Path,
     pub(super) view_server: &'a str,
     pub(super) agent: &'a str,
     pub(super) user_agent: &'a Path,
+    /// Where agents reach the view-server.
+    pub(super) agents_reach: &'a str,
 }
 
 /// Text as TOML writes it: JSON's strings are a part of TOML's.
@@ -24,14 +30,23 @@ fn path(path: &Path) -> String {
 }
 
 pub(super) fn view_server(settings: &Settings<'_>) -> String {
+    let tls = if settings.options.tls {
+        let file = |name| path(&settings.dir.join("tls").join(name));
+        let (cert, key) = (file("cert.pem"), file("key.pem"));
+        format!("[tls]\ncert = {cert}\nkey = {key}\n")
+    } else {
+        String::new()
+    };
     format!(
         "listen = {listen}\n\
+         url = {url}\n\
          environment = {environment}\n\
-         [database]\n\
+         {tls}[database]\n\
          socket_dir = {socket_dir}\n\
          [log]\n\
          filter = {filter}\n",
         listen = text(settings.view_server),
+        url = text(settings.agents_reach),
         environment = text(settings.environment),
         socket_dir = path(&settings.dir.join("s")),
         filter = text(&settings.options.log_filter),
@@ -52,9 +67,8 @@ pub(super) fn agent(settings: &Settings<'_>) -> String {
         "environment = {environment}\n\
          run_dir = {run_dir}\n\
          listen = {listen}\n\
-         [view_server]\n\
-         url = {url}\n\
-         token_file = {token}\n\
+         [link]\n\
+         enrolment = {enrolment}\n\
          [database]\n\
          socket_dir = {socket_dir}\n\
          [user_agents]\n\
@@ -70,11 +84,10 @@ pub(super) fn agent(settings: &Settings<'_>) -> String {
          sweep_s = 2\n\
          {poll}{table}",
         environment = text(settings.environment),
-        run_dir = path(&dir.join("run")),
+        run_dir = path(settings.run_dir),
         listen = text(settings.agent),
-        url = text(format!("http://{}", settings.view_server)),
-        token = path(&dir.join("tokens/.site")),
-        socket_dir = path(&dir.join("s")),
+        enrolment = path(&dir.join("enrolment")),
+        socket_dir = path(settings.socket_dir),
         program = path(settings.user_agent),
         log_dir = path(&dir.join("log")),
         filter = text(&settings.options.log_filter),
@@ -92,9 +105,12 @@ mod tests {
             options,
             environment: "testbed-20000",
             dir: Path::new("/var/tmp/x"),
+            run_dir: Path::new("/var/tmp/x/run"),
+            socket_dir: Path::new("/var/tmp/x/s"),
             view_server: "127.0.0.1:20000",
             agent: "127.0.0.1:20001",
             user_agent: Path::new("/var/tmp/a \"b\"/forebay-user-agent"),
+            agents_reach: "http://127.0.0.1:20000",
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Error, Site, failed};
+use super::{Error, Site, VIEW_SERVERS, failed};
 use crate::process::{Daemon, Exit};
 use crate::procfs;
 
@@ -19,7 +19,13 @@ impl Site {
     /// Jobs in a Slurm are the Slurm's.
     pub async fn stop(self) -> Result<(), Error> {
         let mut result = Ok(());
-        for name in ["agent", "view-server", "postgres"] {
+        let order = ["agent-2", "agent"].into_iter().chain(VIEW_SERVERS);
+        let running = |name: &&str| self.lock().contains_key(name);
+        let order: Vec<_> = order
+            .chain(["postgres-2", "postgres"])
+            .filter(running)
+            .collect();
+        for name in order {
             let stopped = self.stop_service(name).await.map(drop);
             result = result.and(stopped);
         }

@@ -27,12 +27,14 @@
 mod config;
 mod control;
 mod error;
+mod front;
+mod other;
 mod probe;
 mod start;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::accounts::Account;
@@ -43,6 +45,8 @@ use crate::programs;
 use crate::slurm::Slurm;
 pub use error::Error;
 use error::failed;
+pub use forebay_wire::Pin;
+use front::Front;
 
 /// The name of an installation's only cluster.
 pub const CLUSTER: &str = "hpc";
@@ -86,7 +90,19 @@ pub struct Options {
     pub poll_ms: Option<u64>,
     /// What the services log: a level, or `target=level,…`.
     pub log_filter: String,
+    /// View-servers over the one database, at most three. With several the agent reaches them in
+    /// turn, through a front of this process.
+    pub replicas: u16,
+    /// Whether the agent reaches the view-server through that front also if there is one only.
+    pub front: bool,
+    /// Whether the view-servers speak TLS, with a certificate that they made themselves.
+    pub tls: bool,
+    /// More variables of the agent's environment.
+    pub agent_env: BTreeMap<String, String>,
 }
+
+/// The names of the view-servers, which share a database.
+const VIEW_SERVERS: [&str; 3] = ["view-server", "view-server-2", "view-server-3"];
 
 impl Default for Options {
     /// Two slots on this host, no users, a look each 100 ms.
@@ -96,6 +112,10 @@ impl Default for Options {
             users: Vec::new(),
             poll_ms: Some(100),
             log_filter: "info".to_owned(),
+            replicas: 1,
+            front: false,
+            tls: false,
+            agent_env: BTreeMap::new(),
         }
     }
 }
@@ -112,6 +132,9 @@ pub struct Site {
     view: Option<Account>,
     ports: PortBlock,
     guard: Arc<Guard>,
+    front: Option<Front>,
+    /// Of the view-servers' certificate.
+    pin: OnceLock<Pin>,
 }
 
 /// The command, running, with its output in files that grow.
@@ -155,12 +178,50 @@ impl Site {
 
     /// The address of the API, without a path.
     pub fn api_url(&self) -> String {
-        format!("http://{}", self.view_server_address())
+        self.api_url_of(0)
+    }
+
+    /// The same of one of several view-servers, counted from 0.
+    pub fn api_url_of(&self, replica: u16) -> String {
+        let scheme = if self.options.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.replica_address(replica))
+    }
+
+    /// Where one of several view-servers listens, counted from 0.
+    fn replica_address(&self, replica: u16) -> String {
+        let port = match replica {
+            0 => self.ports.first(),
+            other => self.ports.get(2 + other).unwrap_or_default(),
+        };
+        format!("127.0.0.1:{port}")
+    }
+
+    /// What the view-servers' certificate is known by.
+    pub fn pin(&self) -> Option<Pin> {
+        self.pin.get().copied()
+    }
+
+    /// Cuts the way from the agent to the view-servers, or mends it; needs [`Options::front`].
+    pub fn cut_link(&self, cut: bool) -> Result<(), Error> {
+        let none = || Error::NotRunning("the front of the view-servers".to_owned());
+        self.front.as_ref().ok_or_else(none)?.set_cut(cut);
+        Ok(())
+    }
+
+    /// The sum of a counter of the agent's, over all of its labels.
+    pub async fn agent_counter(&self, name: &str) -> Option<f64> {
+        let text = probe::get(&self.agent_address(), None, "/metrics", None).await?;
+        let is_it = |line: &&str| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
+        };
+        let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+        Some(text.lines().filter(is_it).filter_map(value).sum())
     }
 
     /// Where the view-server listens: `127.0.0.1:port`.
     pub fn view_server_address(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.first())
+        self.replica_address(0)
     }
 
     /// Where the agent shows its health and metrics: `127.0.0.1:port`.
@@ -243,6 +304,10 @@ impl Site {
                 self.token_file(user).display().to_string(),
             )
             .cwd(&account.home);
+        let command = match self.pin() {
+            Some(pin) => command.env("FOREBAY_PIN", pin.to_string()),
+            None => command,
+        };
         if rustix::process::geteuid().is_root() {
             Ok(command.user(User::of(account).map_err(Error::Place)?))
         } else {

@@ -1,40 +1,45 @@
-//! Asks a service over HTTP how it is. One request on one connection: no client needed.
+//! Asks a service over HTTP or HTTPS how it is.
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use forebay_http::Client;
+use forebay_http::client::ClientLimits;
+use forebay_http::tls::Trust;
+use http::Method;
+
+use super::Pin;
 
 /// One question.
 const DEADLINE: Duration = Duration::from_secs(5);
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
-/// Whether a GET is answered with 200; and the answer, headers and all.
-pub(super) async fn get(address: &str, path: &str, token: Option<&str>) -> (bool, String) {
-    let ask = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let credentials = token.map_or_else(String::new, |token| {
-            format!("Authorization: Bearer {token}\r\n")
-        });
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\n{credentials}Connection: close\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream
-            .take(ANSWER_BYTES_MAX)
-            .read_to_end(&mut answer)
-            .await?;
-        std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
+/// What a GET is answered with, if that is 2xx. With a pin over TLS.
+pub(super) async fn get(
+    address: &str,
+    pin: Option<Pin>,
+    path: &str,
+    token: Option<&str>,
+) -> Option<String> {
+    let limits = ClientLimits {
+        deadline: DEADLINE,
+        answer_bytes_max: 1 << 20,
+        ..ClientLimits::default()
     };
-    match timeout(DEADLINE, ask).await {
-        Ok(Ok(answer)) => (answer.starts_with("HTTP/1.1 200 "), answer),
-        Ok(Err(_)) | Err(_) => (false, String::new()),
-    }
+    let client = match pin {
+        Some(pin) => {
+            let url = format!("https://{address}");
+            Client::to_with(&url, Trust::Pin(pin), limits, false)
+        }
+        None => Client::tcp_with(&format!("http://{address}"), limits, false),
+    };
+    let client = match token {
+        Some(token) => client.ok()?.with_bearer(&token.into()),
+        None => client,
+    };
+    let answer = client.ok()?.call(Method::GET, path).send().await.ok()?;
+    String::from_utf8(answer.body.to_vec()).ok()
 }
 
 /// Whether the service says that it can do its work.
-pub(super) async fn is_ready(address: &str) -> bool {
-    get(address, "/health/ready", None).await.0
+pub(super) async fn is_ready(address: &str, pin: Option<Pin>) -> bool {
+    get(address, pin, "/health/ready", None).await.is_some()
 }

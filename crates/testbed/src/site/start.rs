@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::config::{self, Settings};
-use super::{Error, Options, SITE, Site, failed, probe};
+use super::front::Front;
+use super::{Error, Options, SITE, Site, VIEW_SERVERS, failed, probe};
 use crate::accounts::{self, Account};
 use crate::guard::Guard;
 use crate::ports::PortBlock;
@@ -16,7 +17,7 @@ use crate::process::{Command, Daemon, User};
 use crate::programs;
 
 /// `initdb` on a busy machine takes some seconds; everything else is quick.
-const START_DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const START_DEADLINE: Duration = Duration::from_secs(60);
 
 type Progress<'a> = &'a mut (dyn FnMut(&str) + Send);
 
@@ -25,39 +26,57 @@ pub(super) async fn start(options: Options, progress: Progress<'_>) -> Result<Si
     let is_root = rustix::process::geteuid().is_root();
     let view = is_root.then(accounts::ensure_view).transpose();
     let view = view.map_err(Error::Account)?;
-    let ports = PortBlock::take(2).map_err(Error::Ports)?;
+    // The view-server's, the agent's, another agent's, and those of further view-servers.
+    let ports = PortBlock::take(3 + options.replicas).map_err(Error::Ports)?;
     let guard = Guard::with_dir("site").map_err(Error::Guard)?;
-    let site = Site {
+    let mut site = Site {
         daemons: Mutex::new(BTreeMap::new()),
         options,
         users,
         view,
         ports,
         guard,
+        front: None,
+        pin: OnceLock::new(),
     };
+    if site.options.replicas > 1 || site.options.front {
+        let backends = (0..site.options.replicas).map(|replica| site.replica_address(replica));
+        let front = Front::start(backends.collect()).await;
+        site.front = Some(front.map_err(Error::Place)?);
+    }
+    site.make_dirs()?;
+    if site.options.tls {
+        site.make_certificate().await?;
+    }
     site.write_files()?;
     progress("starting Postgres (forebay db run)");
     site.start_postgres().await?;
     progress("migrating the central database; adding the site and its users");
     site.admin(&["migrate"]).await?;
-    let token = site.dir().join("tokens/.site");
-    site.admin(&[
-        "site",
-        "add",
-        SITE,
-        "--token-file",
-        &token.display().to_string(),
-    ])
-    .await?;
+    let ticket = site.dir().join("tokens/.site");
+    let out = ticket.display().to_string();
+    site.admin(&["site", "enrol", SITE, "--out", &out]).await?;
     if is_root {
-        chown(&token, Some(0), Some(0)).map_err(Error::Place)?;
+        chown(&ticket, Some(0), Some(0)).map_err(Error::Place)?;
     }
     for account in site.users.values() {
         site.add_user(account).await?;
     }
     progress("starting forebay-view-server");
-    site.start_view_server().await?;
-    progress("starting forebay-agent");
+    for replica in 0..site.options.replicas {
+        site.start_replica(replica).await?;
+    }
+    progress("enrolling the site; starting forebay-agent");
+    let enrol = ["enrol", "--token-file", &out];
+    let enrol = site.service_command("forebay-agent", "agent", &enrol)?;
+    let enrolled = site.run(enrol, b"").await?;
+    if !enrolled.exit.success() {
+        return Err(Error::Command {
+            command: "forebay-agent enrol".to_owned(),
+            exit: enrolled.exit,
+            stderr: enrolled.stderr(),
+        });
+    }
     site.start_agent().await?;
     site.wait_cluster().await?;
     Ok(site)
@@ -81,28 +100,69 @@ fn users(names: &[String]) -> Result<BTreeMap<String, Account>, Error> {
 }
 
 impl Site {
+    fn make_dirs(&self) -> Result<(), Error> {
+        let make = || -> std::io::Result<()> {
+            for name in ["etc", "log", "run", "tokens", "tls"] {
+                make_dir(&self.dir().join(name))?;
+            }
+            if let Some(view) = &self.view {
+                // Its commands write there.
+                for name in ["tokens", "tls"] {
+                    chown(self.dir().join(name), Some(view.uid), Some(view.gid))?;
+                }
+            }
+            Ok(())
+        };
+        make().map_err(Error::Place)
+    }
+
+    /// The view-servers' certificate, and what it is known by.
+    async fn make_certificate(&self) -> Result<(), Error> {
+        let file = |name: &str| self.dir().join("tls").join(name).display().to_string();
+        let files = [
+            "--cert".to_owned(),
+            file("cert.pem"),
+            "--key".to_owned(),
+            file("key.pem"),
+        ];
+        let files = files.each_ref().map(String::as_str);
+        self.view_server_command(&[&["tls", "self-signed"], &files[..]].concat())
+            .await?;
+        let pin = self
+            .view_server_command(&[&["tls", "pin"], &files[..]].concat())
+            .await?;
+        if let Ok(pin) = pin.trim().parse() {
+            let _ = self.pin.set(pin);
+        }
+        Ok(())
+    }
+
     fn write_files(&self) -> Result<(), Error> {
         let user_agent = programs::path("forebay-user-agent").map_err(Error::Program)?;
         let (view_server, agent) = (self.view_server_address(), self.agent_address());
         let environment = self.environment();
+        let scheme = if self.options.tls { "https" } else { "http" };
+        let reached = self.front.as_ref().map_or(view_server, Front::address);
         let settings = Settings {
             options: &self.options,
             environment: &environment,
             dir: self.dir(),
-            view_server: &view_server,
+            run_dir: &self.dir().join("run"),
+            socket_dir: &self.socket_dir(),
+            view_server: "",
             agent: &agent,
             user_agent: &user_agent,
+            agents_reach: &format!("{scheme}://{reached}"),
         };
         let make = || -> std::io::Result<()> {
-            for name in ["etc", "log", "run", "tokens"] {
-                make_dir(&self.dir().join(name))?;
-            }
-            if let Some(view) = &self.view {
-                // Its commands write new tokens there.
-                chown(self.dir().join("tokens"), Some(view.uid), Some(view.gid))?;
-            }
             let etc = self.dir().join("etc");
-            fs::write(etc.join("view-server.toml"), config::view_server(&settings))?;
+            for (replica, name) in (0..self.options.replicas).zip(VIEW_SERVERS) {
+                let text = config::view_server(&Settings {
+                    view_server: &self.replica_address(replica),
+                    ..settings
+                });
+                fs::write(etc.join(format!("{name}.toml")), text)?;
+            }
             fs::write(etc.join("agent.toml"), config::agent(&settings))
         };
         make().map_err(Error::Place)?;
@@ -116,18 +176,19 @@ impl Site {
     }
 
     /// Runs one of the operator's commands of the view-server.
-    pub(super) async fn admin(&self, args: &[&str]) -> Result<(), Error> {
+    pub async fn admin(&self, args: &[&str]) -> Result<String, Error> {
+        let config = self.dir().join("etc/view-server.toml");
+        let config = config.display().to_string();
+        self.view_server_command(&[&["--config", &config], args].concat())
+            .await
+    }
+
+    async fn view_server_command(&self, args: &[&str]) -> Result<String, Error> {
         let program = programs::path("forebay-view-server").map_err(Error::Program)?;
-        let config = self
-            .dir()
-            .join("etc/view-server.toml")
-            .display()
-            .to_string();
-        let command = Command::new(program, "/dev/null").args(["--config", &config]);
-        let command = self.as_view(command)?;
+        let command = self.as_view(Command::new(program, "/dev/null"))?;
         let output = self.run(command.args(args.iter().copied()), b"").await?;
         if output.exit.success() {
-            return Ok(());
+            return Ok(output.stdout());
         }
         Err(Error::Command {
             command: format!("forebay-view-server {}", args.join(" ")),
@@ -163,7 +224,7 @@ impl Site {
         }
     }
 
-    async fn start_service(
+    pub(super) async fn start_service(
         &self,
         name: &'static str,
         command: Command,
@@ -176,19 +237,25 @@ impl Site {
 
     /// Starts the private Postgres, also again, and waits until it takes connections.
     pub async fn start_postgres(&self) -> Result<(), Error> {
+        self.start_postgres_at("postgres", &self.dir().join("db"), &self.socket_dir())
+            .await
+    }
+
+    /// Starts a private Postgres, also again.
+    pub(super) async fn start_postgres_at(
+        &self,
+        name: &'static str,
+        state_dir: &Path,
+        socket_dir: &Path,
+    ) -> Result<(), Error> {
         let program = programs::path("forebay").map_err(Error::Program)?;
-        let log = self.log_file("postgres");
-        let ready = self.dir().join("postgres.ready");
+        let log = self.log_file(name);
+        let ready = self.dir().join(format!("{name}.ready"));
         let _ = fs::remove_file(&ready);
         let mut command = Command::new(program, &ready)
             .stderr(&log)
-            .args([
-                "db",
-                "run",
-                "--state-dir",
-                &self.dir().join("db").display().to_string(),
-            ])
-            .args(["--socket-dir", &self.socket_dir().display().to_string()])
+            .args(["db", "run", "--state-dir", &state_dir.display().to_string()])
+            .args(["--socket-dir", &socket_dir.display().to_string()])
             .args(
                 self.view
                     .iter()
@@ -198,24 +265,29 @@ impl Site {
             // Not killed: the server would leave a shared memory segment behind.
             .end_signal(rustix::process::Signal::TERM);
         command.stdout.clone_from(&ready);
-        let daemon = self.start_service("postgres", command).await?;
+        let daemon = self.start_service(name, command).await?;
         // It says so on standard output, and nothing else.
         let is_ready =
             || async { fs::read_to_string(&ready).is_ok_and(|text| text.starts_with("ready: ")) };
         let waited = daemon.wait_ready(START_DEADLINE, is_ready).await;
-        waited.map_err(failed(
-            self.with_tail("Postgres does not come up", "postgres"),
-        ))
+        waited.map_err(failed(self.with_tail("Postgres does not come up", name)))
     }
 
     /// Starts the view-server, also again, and waits until it is ready.
     pub async fn start_view_server(&self) -> Result<(), Error> {
-        let command = self.service_command("forebay-view-server", "view-server", &["serve"])?;
+        self.start_replica(0).await
+    }
+
+    /// Starts one of several view-servers, counted from 0, also again.
+    pub async fn start_replica(&self, replica: u16) -> Result<(), Error> {
+        let name = VIEW_SERVERS.get(usize::from(replica)).copied();
+        let name = name.ok_or_else(|| Error::NotRunning(format!("view-server {replica}")))?;
+        let command = self.service_command("forebay-view-server", name, &["serve"])?;
         let command = self.as_view(command)?;
-        let daemon = self.start_service("view-server", command).await?;
-        let address = self.view_server_address();
+        let daemon = self.start_service(name, command).await?;
+        let (address, pin) = (self.replica_address(replica), self.pin());
         let waited = daemon
-            .wait_ready(START_DEADLINE, || probe::is_ready(&address))
+            .wait_ready(START_DEADLINE, || probe::is_ready(&address, pin))
             .await;
         waited.map_err(failed("the view-server does not come up"))
     }
@@ -223,15 +295,25 @@ impl Site {
     /// Starts the agent, also again, and waits until its link is up.
     pub async fn start_agent(&self) -> Result<(), Error> {
         let command = self.service_command("forebay-agent", "agent", &["serve"])?;
+        let env = &self.options.agent_env;
+        let command = command.envs(
+            env.iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
         let daemon = self.start_service("agent", command).await?;
         let address = self.agent_address();
         let waited = daemon
-            .wait_ready(START_DEADLINE, || probe::is_ready(&address))
+            .wait_ready(START_DEADLINE, || probe::is_ready(&address, None))
             .await;
         waited.map_err(failed("the agent does not come up"))
     }
 
-    fn service_command(&self, program: &str, name: &str, args: &[&str]) -> Result<Command, Error> {
+    pub(super) fn service_command(
+        &self,
+        program: &str,
+        name: &str,
+        args: &[&str],
+    ) -> Result<Command, Error> {
         let path = programs::path(program).map_err(Error::Program)?;
         let config = self.dir().join("etc").join(format!("{name}.toml"));
         Ok(Command::new(path, self.log_file(name))
@@ -248,8 +330,8 @@ impl Site {
         let agent = self.named("agent")?;
         let address = self.view_server_address();
         let is_live = || async {
-            let (ok, answer) = probe::get(&address, "/api/v1/clusters", Some(&token)).await;
-            ok && answer.contains(r#""freshness":"live""#)
+            let answer = probe::get(&address, self.pin(), "/api/v1/clusters", Some(&token)).await;
+            answer.is_some_and(|answer| answer.contains(r#""freshness":"live""#))
         };
         let waited = agent.wait_ready(START_DEADLINE, is_live).await;
         waited.map_err(failed("the cluster does not become live"))

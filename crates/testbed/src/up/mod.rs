@@ -115,6 +115,7 @@ async fn start(args: &Args, progress: &Progress) -> Result<Stack, Error> {
         users: names,
         poll_ms: None,
         log_filter: args.log.clone(),
+        ..Options::default()
     };
     let mut tell = |line: &str| progress.say(line);
     let site = Site::start_telling(options, &mut tell).await;

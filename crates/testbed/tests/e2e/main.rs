@@ -10,6 +10,7 @@ mod basics;
 mod cancel;
 mod faults;
 mod isolation;
+mod link;
 mod local;
 mod logs;
 mod refusals;

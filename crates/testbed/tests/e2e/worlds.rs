@@ -32,18 +32,33 @@ pub(crate) struct World {
 impl World {
     /// Starts one of a test's own.
     pub(crate) async fn start(scheduler: Scheduler) -> Self {
+        Self::start_with(Options {
+            scheduler,
+            ..Options::default()
+        })
+        .await
+    }
+
+    /// The same, of another kind.
+    pub(crate) async fn start_with(options: Options) -> Self {
         let users = users();
         let names = users.iter().map(|user| user.name.clone()).collect();
         let site = Site::start(Options {
-            scheduler,
             users: names,
             poll_ms: Some(150),
             log_filter: "info,forebay_agent=debug".to_owned(),
+            ..options
         });
         let site = site
             .await
             .unwrap_or_else(|error| panic!("{}", chain(&error)));
-        let services = ["view-server", "agent", "postgres"];
+        let services = [
+            "view-server",
+            "view-server-2",
+            "agent",
+            "agent-2",
+            "postgres",
+        ];
         Self {
             _logs: Logs(services.map(|name| site.log_file(name)).to_vec()),
             site,

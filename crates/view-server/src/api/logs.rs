@@ -112,7 +112,7 @@ async fn read(
     if !place.printed {
         return tail::answer(&tail::nothing(), range);
     }
-    let reached = match view.tunnels().reach(&place.site, RETURN).await {
+    let reached = match view.ways().reach(&place.site, RETURN).await {
         Some(agent) => from_file(agent, which, range).await,
         None => Err(unreachable()),
     };

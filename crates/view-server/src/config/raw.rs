@@ -10,6 +10,10 @@ use serde::Deserialize;
 pub(super) struct Raw {
     pub(super) listen: Option<Spanned<String>>,
     pub(super) behind_tls: Option<bool>,
+    pub(super) url: Option<Spanned<String>>,
+    pub(super) replica_url: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) tls: Tls,
     pub(super) unix_socket: Option<Spanned<PathBuf>>,
     pub(super) environment: Option<Spanned<String>>,
     #[serde(default)]
@@ -20,6 +24,13 @@ pub(super) struct Raw {
     pub(super) retention: Retention,
     #[serde(default)]
     pub(super) log: Log,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) cert: Option<Spanned<PathBuf>>,
+    pub(super) key: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_central::{Link, versions_overlap};
+use forebay_central::{AssertionError, Error, Link, versions_overlap};
 use forebay_http::{
     Code, Problem, Request, Response,
     client::ClientLimits,
@@ -11,24 +11,38 @@ use forebay_http::{
 };
 use forebay_service::logs;
 use forebay_wire::link::{
-    Claim, OpenSession, REPORT_BYTES_MAX, REPORT_ITEMS_MAX, Reports, UPGRADE, VERSION, VERSION_MIN,
+    Assertion, Claim, REPORT_BYTES_MAX, REPORT_ITEMS_MAX, Reports, UPGRADE, VERSION, VERSION_MIN,
 };
 
 use crate::view::{View, actor, told};
 
 /// Bodies other than reports are small.
-const BODY_BYTES: usize = 64 << 10;
+pub(super) const BODY_BYTES: usize = 64 << 10;
 /// How often it is checked that a site may still speak to us.
 const RIGHTS: Duration = Duration::from_secs(5);
 
 pub(super) async fn session(view: View, mut request: Request) -> Result<Response, Problem> {
-    let token = request
-        .bearer()
-        .ok_or_else(|| Problem::new(Code::Unauthenticated, "Send the site's token."))?;
-    let site = view.store().authenticate_site(&token).await.map_err(told)?;
+    // What cannot be a signed statement is no way to say who one is.
+    let body = request.bytes(BODY_BYTES).await?;
+    let assertion: Assertion = serde_json::from_slice(&body).map_err(|_| {
+        Problem::new(
+            Code::Unauthenticated,
+            "Send a statement that is signed with the site's key.",
+        )
+    })?;
+    let (site, open) = match view.store().authenticate_site(&assertion).await {
+        Ok(known) => known,
+        // A stranger's call is not audited: anybody could fill the table.
+        Err(error @ Error::Assertion(AssertionError::Unknown)) => return Err(told(error)),
+        Err(error) => {
+            let key = assertion.key.to_string();
+            let who = actor(format!("key:{key}"), &request);
+            let refused = async { Err(told(error)) };
+            return view.audited(&who, "link.open", &key, refused).await;
+        }
+    };
     let actor = actor(format!("site:{}", site.name), &request);
     let open = async {
-        let open: OpenSession = request.json_of_peer(BODY_BYTES).await?;
         if !versions_overlap(&open) {
             let message = format!(
                 "This side speaks versions {VERSION_MIN} to {VERSION} of the link, the agent {} to {}. Upgrade the older one.",

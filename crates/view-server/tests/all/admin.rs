@@ -108,15 +108,28 @@ async fn from_an_empty_database_to_a_caller() {
         "a file that is there is left alone"
     );
     let site = dir.path().join("site").display().to_string();
-    good(&tokio::task::block_in_place(|| {
-        run(&config, &["site", "add", "here", "--token-file", &site])
-    }));
+    let enrol = |args: &[&str]| {
+        let args = [&["site", "enrol", "here"], args].concat();
+        tokio::task::block_in_place(|| run(&config, &args))
+    };
+    assert_eq!(good(&enrol(&["--out", &site])), "");
+    let ticket = std::fs::read_to_string(&site).expect("a ticket");
+    assert!(ticket.starts_with("fe_k"));
     assert!(
-        std::fs::read_to_string(&site)
-            .expect("a token")
-            .starts_with("fs_k")
+        ticket.ends_with(&format!("@http://127.0.0.1:{port}\n")),
+        "{ticket}"
     );
+    let pin = format!("sha256:{}", "ab".repeat(32));
+    let ticket = good(&enrol(&["--url", "https://hpc.example.org", "--pin", &pin]));
+    assert!(
+        ticket.ends_with(&format!("@https://hpc.example.org#{pin}\n")),
+        "{ticket}"
+    );
+    let exposed = bad(&enrol(&["--url", "http://hpc.example.org"]));
+    assert!(exposed.contains("beyond loopback"), "{exposed}");
+    assert!(bad(&tokio_run(&["site", "revoke", "nowhere"])).contains("no such"));
     assert!(good(&tokio_run(&["site", "list"])).starts_with("here  link 0  never seen"));
+    assert!(good(&tokio_run(&["site", "revoke", "here"])).contains("Revoked 0"));
     let list = good(&tokio_run(&["token", "list"]));
     assert_eq!(list.lines().count(), 2);
     assert!(
@@ -247,4 +260,43 @@ fn a_bad_configuration_is_told_with_its_places() {
     assert!(missing.contains("cannot read"), "{missing}");
     let document = good(&run(&config, &["openapi"]));
     assert!(document.starts_with('{'));
+}
+
+#[test]
+fn a_certificate_is_made_once_and_its_key_is_private() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (cert, key) = (path("cert.pem"), path("key.pem"));
+    let none = Path::new("/nonexistent");
+    let files = ["--cert", &cert, "--key", &key];
+    let made = good(&run(
+        none,
+        &[
+            &["tls", "self-signed"],
+            &files[..],
+            &["--name", "hpc.example.org"],
+        ]
+        .concat(),
+    ));
+    let pin = good(&run(none, &[&["tls", "pin"], &files[..]].concat()));
+    assert!(made.contains(pin.trim()), "{made} {pin}");
+    let metadata = std::fs::metadata(&key).expect("a key");
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    let again = bad(&run(none, &[&["tls", "self-signed"], &files[..]].concat()));
+    assert!(again.contains("cannot write"), "{again}");
+    // The ticket of a server with this certificate has its pin, and it may listen anywhere.
+    let config = dir.path().join("view-server.toml");
+    let text =
+        |key: &str| format!("listen = \"0.0.0.0:1\"\n[tls]\ncert = {cert:?}\nkey = {key:?}\n");
+    std::fs::write(&config, text(&key)).expect("written");
+    good(&run(&config, &["check"]));
+    std::fs::write(&config, text("/nonexistent")).expect("written");
+    let said = bad(&run(&config, &["check"]));
+    assert!(
+        said.contains(":3:8") && said.contains("/nonexistent"),
+        "{said}"
+    );
+    std::fs::write(&config, "[tls]\ncert = \"/x\"\n").expect("written");
+    let said = bad(&run(&config, &["check"]));
+    assert!(said.contains("both cert and key"), "{said}");
 }

@@ -120,7 +120,7 @@ async fn the_feed_shows_that_it_lives_and_ends_with_its_link() {
         "{:?}",
         began.elapsed()
     );
-    let newer = Agent::open(&server, agent.site_token.clone()).await;
+    let newer = agent.again(&server).await;
     assert_eq!(newer.session.epoch, agent.session.epoch + 1);
     let began = Instant::now();
     assert_eq!(next(&mut feed).await, None, "superseded");
@@ -135,7 +135,7 @@ async fn only_the_newest_link_counts() {
     let job = ann.submit("x").await.id;
     assert_eq!(agent.claim(5).await.jobs.len(), 1);
     agent.report(vec![released(job)]).await;
-    let newer = Agent::open(&server, agent.site_token.clone()).await;
+    let newer = agent.again(&server).await;
     assert_eq!(newer.session.acked_seq, 1);
     let old = [
         problem(agent.try_claim(1).await),
@@ -210,10 +210,13 @@ async fn only_the_newest_link_counts() {
 async fn a_session_needs_a_common_version_and_the_sites_own_clusters() {
     let server = Server::start().await;
     let agent = server.agent().await;
-    let dial = server.with_token(&agent.site_token);
+    let dial = server.anonymous();
     let open = |open: OpenSession| {
-        let dial = dial.clone();
-        async move { dial.post::<_, Session>("/link/v1/session", &open).await }
+        let (dial, assertion) = (dial.clone(), agent.key.assertion(open));
+        async move {
+            dial.post::<_, Session>("/link/v1/session", &assertion)
+                .await
+        }
     };
     let future = OpenSession {
         version_min: 99,
@@ -231,17 +234,9 @@ async fn a_session_needs_a_common_version_and_the_sites_own_clusters() {
         ..open_session()
     };
     open(pinned).await.expect("its own installation");
-    let there = server
-        .store
-        .site_add(
-            &"there".parse().expect("a name"),
-            &crate::server::operator(),
-        )
-        .await
-        .expect("a site");
-    let stolen = server
-        .with_token(&there.token)
-        .post::<_, Session>("/link/v1/session", &open_session())
+    let (_, there) = server.enrolled("there").await;
+    let stolen = dial
+        .post::<_, Session>("/link/v1/session", &there.assertion(open_session()))
         .await;
     let stolen = problem(stolen);
     assert_eq!(stolen.code, Code::Conflict);

@@ -338,7 +338,7 @@ async fn the_newest_tunnel_is_used() {
             .1,
         "old"
     );
-    let newer = Agent::open(&at.server, at.agent.site_token.clone()).await;
+    let newer = at.agent.again(&at.server).await;
     // The old one goes on until the new one is there.
     assert_eq!(
         get(&at.ann.client, &at.path, None)
@@ -377,7 +377,7 @@ async fn a_revoked_sites_tunnel_is_not_used() {
     let operator = crate::server::operator();
     at.server
         .store
-        .site_tokens_revoke(&site, None, &operator)
+        .site_revoke(&site, None, &operator)
         .await
         .expect("revoked");
     assert_eq!(

@@ -2,6 +2,7 @@
 
 mod admin;
 mod bad_input;
+mod enrolment;
 mod fake_agent;
 mod faults;
 #[path = "../../../central/tests/all/instance.rs"]

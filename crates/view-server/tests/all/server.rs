@@ -1,7 +1,9 @@
 //! A running server for one test, and callers of it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use forebay_central::Store;
+use forebay_central::{ENROLMENT, Store};
 use forebay_http::{Client, ClientError, Problem, client::Answer};
 use forebay_postgres::Target;
 use forebay_service::{Service, Strictness};
@@ -10,14 +12,19 @@ use forebay_view_server::{
     server::{self, Started},
 };
 use forebay_wire::{
-    JobId, SiteName,
+    JobId, SiteName, Timestamp,
     api::Job,
+    hex,
     link::{
-        Claim, Claimed, ClusterDeclaration, EPOCH_HEADER, OpenSession, Report, Reports,
-        ReportsApplied, Session, VERSION,
+        ASSERTION_CONTEXT, Assertion, Claim, Claimed, ClusterDeclaration, EPOCH_HEADER, Enrol,
+        Enrolled, OpenSession, Report, Reports, ReportsApplied, Session, Statement, VERSION,
     },
 };
 use http::Method;
+use ring::{
+    rand::SystemRandom,
+    signature::{Ed25519KeyPair, KeyPair as _},
+};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -40,7 +47,9 @@ pub(crate) struct Caller {
 /// A site's agent, as far as the link needs one.
 pub(crate) struct Agent {
     pub(crate) client: Client,
+    /// By which it enrolled.
     pub(crate) site_token: SecretString,
+    pub(crate) key: Arc<Key>,
     pub(crate) session: Session,
 }
 
@@ -123,13 +132,102 @@ impl Server {
 
     /// A site `here` with the cluster `hpc`, and `box`, which is no Slurm.
     pub(crate) async fn agent(&self) -> Agent {
-        let name: SiteName = "here".parse().expect("a name");
-        let token = self
-            .store
-            .site_add(&name, &operator())
+        let (token, key) = self.enrolled("here").await;
+        Agent::open(self, token, key).await
+    }
+
+    /// The token of a site, for once.
+    pub(crate) async fn site_token(&self, name: &str) -> SecretString {
+        let name: SiteName = name.parse().expect("a name");
+        let token = self.store.site_enrol(&name, ENROLMENT, &operator()).await;
+        token.expect("a site").token
+    }
+
+    /// A site with a key, over HTTP.
+    pub(crate) async fn enrolled(&self, name: &str) -> (SecretString, Arc<Key>) {
+        let token = self.site_token(name).await;
+        let pair = key_pair();
+        let enrolled = self
+            .with_token(&token)
+            .post("/link/v1/enrol", &enrol(&pair))
             .await
-            .expect("a site");
-        Agent::open(self, token.token).await
+            .expect("enrolled");
+        (token, Arc::new(Key { pair, enrolled }))
+    }
+
+    /// Another view-server over the same database.
+    pub(crate) async fn replica(&self) -> Replica {
+        let service = Service::default();
+        let started = server::start(&config(&self.db), &service)
+            .await
+            .expect("started");
+        let base = format!("http://{}", started.listen.expect("an address"));
+        Replica { service, base }
+    }
+}
+
+/// Another view-server over the same database.
+pub(crate) struct Replica {
+    pub(crate) service: Service,
+    pub(crate) base: String,
+}
+
+impl Replica {
+    pub(crate) fn with_token(&self, token: &SecretString) -> Client {
+        let client = Client::tcp(&self.base).expect("a URL");
+        client.with_bearer(token).expect("a token")
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.service.tasks.stop();
+    }
+}
+
+/// A key that a site enrolled.
+pub(crate) struct Key {
+    pair: Ed25519KeyPair,
+    pub(crate) enrolled: Enrolled,
+}
+
+impl Key {
+    pub(crate) fn statement(&self, open: OpenSession) -> Statement {
+        let now = Timestamp::now();
+        Statement {
+            site: self.enrolled.site.clone(),
+            aud: self.enrolled.installation,
+            issued_at: now,
+            expires_at: (now.get() + std::time::Duration::from_secs(60)).into(),
+            jti: Uuid::new_v4(),
+            open,
+        }
+    }
+
+    pub(crate) fn sign(&self, statement: &Statement) -> Assertion {
+        let statement = serde_json::to_string(statement).expect("JSON");
+        let signed = [ASSERTION_CONTEXT, &statement].concat();
+        Assertion {
+            key: self.enrolled.key,
+            signature: hex::encode(self.pair.sign(signed.as_bytes()).as_ref()),
+            statement,
+        }
+    }
+
+    /// Signed and good.
+    pub(crate) fn assertion(&self, open: OpenSession) -> Assertion {
+        self.sign(&self.statement(open))
+    }
+}
+
+pub(crate) fn key_pair() -> Ed25519KeyPair {
+    let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("randomness");
+    Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).expect("a key")
+}
+
+pub(crate) fn enrol(pair: &Ed25519KeyPair) -> Enrol {
+    Enrol {
+        public_key: hex::encode(pair.public_key().as_ref()),
     }
 }
 
@@ -174,22 +272,30 @@ pub(crate) fn open_session() -> OpenSession {
         agent_version: "0.0".into(),
         installation: None,
         clusters: vec![declare("hpc", "slurm"), declare("box", "local")],
+        process: None,
+        again: false,
     }
 }
 
 impl Agent {
-    pub(crate) async fn open(server: &Server, site_token: SecretString) -> Self {
-        let dial = server.with_token(&site_token);
-        let session: Session = dial
-            .post("/link/v1/session", &open_session())
+    pub(crate) async fn open(server: &Server, site_token: SecretString, key: Arc<Key>) -> Self {
+        let session: Session = server
+            .anonymous()
+            .post("/link/v1/session", &key.assertion(open_session()))
             .await
             .expect("a session");
         let client = server.with_token(&session.token.clone().into());
         Self {
             client,
             site_token,
+            key,
             session,
         }
+    }
+
+    /// A newer link of the same site.
+    pub(crate) async fn again(&self, server: &Server) -> Self {
+        Self::open(server, self.site_token.clone(), self.key.clone()).await
     }
 
     pub(crate) fn call(&self, method: Method, path: &str) -> forebay_http::client::Call {

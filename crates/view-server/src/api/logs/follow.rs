@@ -150,7 +150,7 @@ impl Follow {
             }
         };
         if place.printed {
-            let agent = self.view.tunnels().to(&place.site);
+            let agent = self.view.ways().to(&place.site).await;
             let reached = match agent {
                 Some(agent) => call(agent, self.which, self.from).await.map(Some),
                 None => Ok(None),
@@ -183,9 +183,7 @@ impl Follow {
             .await
         {
             // The file has what the tail has not, and its site is likely to be back in a moment.
-            Ok(Some(tail))
-                if self.from < tail.offset && self.view.tunnels().may_come(&place.site) =>
-            {
+            Ok(Some(tail)) if self.from < tail.offset && self.view.ways().may_come(&place.site) => {
                 false
             }
             Ok(Some(tail)) => {
