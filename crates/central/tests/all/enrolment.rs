@@ -59,8 +59,8 @@ async fn an_enrolment_token_is_good_once_and_for_one_key() {
         .site_enrol(&there, ENROLMENT, &operator)
         .await
         .expect("a token");
-    let taken = store.enrol(&token.token, &first, &operator).await;
-    assert!(matches!(taken, Err(Error::Conflict(_))), "{taken:?}");
+    let refused = store.enrol(&token.token, &first, &operator).await;
+    assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
     for bad in ["", "fe_x", "fb_k1_x"] {
         let bad = store.enrol(&bad.into(), &second, &operator).await;
         assert!(matches!(bad, Err(Error::Unauthenticated)), "{bad:?}");
@@ -283,7 +283,7 @@ async fn replicas_know_each_other_by_what_they_write() {
         .expect("aged");
     assert_eq!(store.replica_of(&here, me).await.expect("a look"), None);
     store
-        .replica_heard(&replica, &[here.clone()])
+        .replica_heard(&replica, std::slice::from_ref(&here))
         .await
         .expect("heard");
     store.replica_gone(replica.id).await.expect("gone");
