@@ -6,7 +6,7 @@ use crate::accounts;
 use crate::packages::{self, Package, Server};
 
 /// Everything that tests start.
-const SERVERS: [Server; 6] = [
+const SERVERS: [Server; 7] = [
     Server::Postgres,
     Server::OtherPostgres,
     Server::Munge,
