@@ -37,7 +37,7 @@ const LOCK: i64 = i64::from_be_bytes(*b"forebay\x02");
 
 /// What else grows: name, statement deleting at most `$1` rows. A claim's answer
 /// is wanted again within minutes, not days.
-const OTHERS: [(&str, &str); 7] = [
+const OTHERS: [(&str, &str); 8] = [
     (
         "retention.idempotency_keys",
         "DELETE FROM idempotency_keys WHERE (user_id, key) IN (
@@ -77,6 +77,12 @@ const OTHERS: [(&str, &str); 7] = [
         "retention.replicas",
         "DELETE FROM replicas WHERE id IN (
              SELECT id FROM replicas WHERE seen_at < now() - interval '1 day' ORDER BY seen_at LIMIT $1)",
+    ),
+    // Those that nobody came back to are younger than that for a few days more at most.
+    (
+        "retention.page_sessions",
+        "DELETE FROM page_sessions WHERE id IN (
+             SELECT id FROM page_sessions WHERE expires_at < now() - interval '1 day' ORDER BY expires_at LIMIT $1)",
     ),
 ];
 

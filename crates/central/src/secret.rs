@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Link,
     /// One view-server before another: `fr_`.
     Replica,
+    /// One sign-in of the page: `fp_`.
+    Page,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
             Self::Enrolment => "fe",
             Self::Link => "fl",
             Self::Replica => "fr",
+            Self::Page => "fp",
         }
     }
 }
@@ -117,7 +120,13 @@ mod tests {
 
     #[test]
     fn what_is_made_is_recognised() {
-        for kind in [Kind::User, Kind::Enrolment, Kind::Link, Kind::Replica] {
+        for kind in [
+            Kind::User,
+            Kind::Enrolment,
+            Kind::Link,
+            Kind::Replica,
+            Kind::Page,
+        ] {
             let new = NewToken::generate(kind).expect("randomness");
             let presented = Presented::parse(kind, &new.token).expect("well formed");
             assert_eq!(presented.id, new.id);

@@ -43,6 +43,10 @@ impl Store {
                 "V3__enrolment",
                 include_str!("../migrations/V3__enrolment.sql"),
             ),
+            (
+                "V4__sessions",
+                include_str!("../migrations/V4__sessions.sql"),
+            ),
         ])?;
         migrate::run(&self.pool, &runner).await
     }

@@ -11,6 +11,7 @@ use crate::{
     audit::{self, Actor},
     error::Error,
     secret::{Kind, NewToken, Presented},
+    sessions::SESSION_IS_GOOD,
     sql::{get, moment, moment_opt},
 };
 
@@ -21,8 +22,10 @@ pub struct Caller {
     pub user: UserId,
     /// The user's name.
     pub name: String,
-    /// The token they came with.
+    /// The token they came with, or signed in with.
     pub token: TokenId,
+    /// The session of the page they came with, if it was one.
+    pub session: Option<TokenId>,
 }
 
 /// A token without its secret.
@@ -42,7 +45,7 @@ pub struct Token {
     pub revoked_at: Option<Timestamp>,
 }
 
-const TOKEN_IS_GOOD: &str = "t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now()) AND u.disabled_at IS NULL";
+pub(crate) const TOKEN_IS_GOOD: &str = "t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now()) AND u.disabled_at IS NULL";
 
 impl Store {
     /// Adds a user. The name is one Unix account's: letters, digits, `_`, `-`, `.`.
@@ -206,19 +209,26 @@ impl Store {
             user: UserId::from_uuid(get(&row, "id")?),
             name: get(&row, "name")?,
             token: presented.id,
+            session: None,
         })
     }
 
-    /// Whether a caller's token is still good, for streams that outlive a call.
+    /// Whether a caller's token, and their session if they came with one, are still good: for
+    /// streams that outlive a call.
     pub async fn still_good(&self, caller: &Caller) -> Result<bool, Error> {
         let client = self.client().await?;
         let row = client
             .named("tokens.still_good")
             .query_opt(
                 &format!(
-                    "SELECT FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.id = $1 AND {TOKEN_IS_GOOD}"
+                    "SELECT FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.id = $1 AND {TOKEN_IS_GOOD}
+                     AND ($2::uuid IS NULL OR EXISTS (
+                         SELECT FROM page_sessions s WHERE s.id = $2 AND s.token = t.id AND {SESSION_IS_GOOD}))"
                 ),
-                &[&caller.token.uuid()],
+                &[
+                    &caller.token.uuid(),
+                    &caller.session.map(TokenId::uuid),
+                ],
             )
             .await?;
         Ok(row.is_some())

@@ -8,6 +8,8 @@ mod logs;
 mod me;
 mod metrics;
 mod openapi;
+mod page;
+mod session;
 
 pub use openapi::document;
 
@@ -21,7 +23,7 @@ use crate::view::View;
 
 /// The public API's routes.
 pub(crate) fn routes(view: &View) -> Vec<Route> {
-    use Access::{Authenticated, Public};
+    use Access::{Authenticated, Public, Rule};
     use Method as M;
     let tasks = view.tasks();
     vec![
@@ -35,6 +37,23 @@ pub(crate) fn routes(view: &View) -> Vec<Route> {
             Public,
             openapi::openapi,
         ),
+        Route::with(view, M::GET, "/api/v1/page", Public, page::page),
+        Route::with(
+            view,
+            M::POST,
+            "/api/v1/session",
+            Rule("token in the body"),
+            session::open,
+        )
+        .shielded(tasks),
+        Route::with(
+            view,
+            M::DELETE,
+            "/api/v1/session",
+            Rule("page"),
+            session::close,
+        )
+        .shielded(tasks),
         Route::with(view, M::GET, "/api/v1/me", Authenticated, me::me),
         Route::with(view, M::POST, "/api/v1/jobs", Authenticated, jobs::create).shielded(tasks),
         Route::with(view, M::GET, "/api/v1/jobs", Authenticated, jobs::list),

@@ -12,6 +12,9 @@ pub struct Command {
     /// The configuration; without this /etc/forebay/view-server.toml if there is one.
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
+    /// The built page, to be served; instead of `ui_dir` in the configuration.
+    #[arg(long, value_name = "DIR", global = true)]
+    pub ui_dir: Option<PathBuf>,
     /// Allow insecure settings, with a warning.
     #[arg(long, global = true)]
     pub dev: bool,

@@ -43,8 +43,14 @@ pub struct Config {
     pub reach: Reach,
     /// A unix socket to listen on as well.
     pub unix_socket: Option<PathBuf>,
+    /// A gateway in front ends TLS and says where calls came from.
+    pub behind_tls: bool,
     /// `dev`, `staging`, `prod`: part of default paths.
     pub environment: String,
+    /// The built page; none is served without.
+    pub ui_dir: Option<PathBuf>,
+    /// Where the page finds feeds; its own origin if absent.
+    pub realtime_url: Option<String>,
     /// The central database.
     pub database: Database,
     /// Bounds.
@@ -119,6 +125,9 @@ impl Config {
             unix_socket: raw
                 .unix_socket
                 .and_then(|path| absolute(&path, &mut problems)),
+            behind_tls: raw.behind_tls.unwrap_or(false),
+            ui_dir: raw.ui_dir.and_then(|path| absolute(&path, &mut problems)),
+            realtime_url: realtime_url(raw.realtime_url.as_ref(), &mut problems, strictness),
             database: database(&raw.database, &environment, &mut problems, strictness),
             environment,
             limits: Limits {
@@ -193,6 +202,40 @@ fn listen(raw: &Raw, problems: &mut Problems, strictness: Strictness) -> SocketA
         strictness.insecure(problems, text.span(), message);
     }
     address
+}
+
+/// An origin: it becomes part of the page's Content-Security-Policy.
+fn realtime_url(
+    raw: Option<&Spanned<String>>,
+    problems: &mut Problems,
+    strictness: Strictness,
+) -> Option<String> {
+    let raw = raw?;
+    let parse = |text: &String| {
+        let wrong =
+            "must be an origin, such as https://portal.example.org or http://127.0.0.1:5001";
+        let uri: http::Uri = text.parse().map_err(|_| wrong)?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+        match (uri.scheme_str(), uri.authority()) {
+            (Some(scheme @ ("http" | "https")), Some(authority))
+                if matches!(uri.path(), "" | "/")
+                    && uri.query().is_none()
+                    && authority.as_str().chars().all(plain) =>
+            {
+                Ok((
+                    format!("{scheme}://{authority}"),
+                    scheme == "https" || is_loopback(authority.host()),
+                ))
+            }
+            _ => Err(wrong),
+        }
+    };
+    let (origin, safe) = problems.convert(raw, parse)?;
+    if !safe {
+        let message = "goes beyond loopback without TLS: the session's cookie would travel in the clear; use https";
+        strictness.insecure(problems, raw.span(), message);
+    }
+    Some(origin)
 }
 
 fn absolute(path: &Spanned<PathBuf>, problems: &mut Problems) -> Option<PathBuf> {

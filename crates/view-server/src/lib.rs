@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `api` | the public API's handlers: decode, call, convert |
 //! | `link` | what agents call, and the tunnel that turns the connection around |
+//! | [`page`] | the page: its files, its cookie, and what keeps others from using that |
 //! | [`spec_check`] | whether a job may be handed in; pure |
 //! | `jobs` | what handing one in means, apart from HTTP |
 //! | [`view`] | what handlers work with; who calls |
@@ -23,6 +24,7 @@ mod gauges;
 mod jobs;
 mod known;
 mod link;
+pub mod page;
 mod replica;
 pub mod server;
 pub mod spec_check;

@@ -39,13 +39,16 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         return Ok(ExitCode::SUCCESS);
     }
     let strictness = Strictness { dev: command.dev };
-    let config = match &command.config {
+    let mut config = match &command.config {
         Some(path) => Config::load(path, strictness)?,
         None if Path::new(DEFAULT_PATH).exists() => {
             Config::load(Path::new(DEFAULT_PATH), strictness)?
         }
         None => Config::defaults(strictness)?,
     };
+    if let Some(dir) = command.ui_dir {
+        config.ui_dir = Some(dir);
+    }
     match action {
         Action::Serve => {
             logs::init(config.log.format, &config.log.filter)?;

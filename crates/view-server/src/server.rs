@@ -20,7 +20,9 @@ use crate::{
     api,
     config::{Config, Database},
     gauges::Gauges,
-    link, replica,
+    link,
+    page::{self, FilesError, Page},
+    replica,
     view::View,
 };
 
@@ -47,6 +49,9 @@ pub enum StartError {
     /// The database could not be brought up to date.
     #[error("the database could not be migrated")]
     Migrate(#[source] forebay_postgres::migrate::Error),
+    /// The page cannot be served.
+    #[error("the page cannot be served")]
+    Page(#[source] FilesError),
     /// It cannot listen.
     #[error("the service cannot listen")]
     Listen(#[source] ListenError),
@@ -94,15 +99,20 @@ pub fn table(view: &View) -> Table {
         .extend(api::routes(view))
         .extend(link::routes(view))
         .extend(replica::routes(view));
+    if view.page().is_there() {
+        table.otherwise(view, page::serve);
+    }
     table
 }
 
 /// Starts the service's tasks on `service`.
 pub async fn start(config: &Config, service: &Service) -> Result<Started, StartError> {
     let store = store(&config.database).await?;
+    let page = Page::new(config).map_err(StartError::Page)?;
     let view = View::new(
         store,
         config.limits,
+        page,
         service.tasks.clone(),
         service.metrics.clone(),
     );

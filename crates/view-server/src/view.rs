@@ -6,8 +6,15 @@ use forebay_central::{Actor, Caller, Error, Link, Store};
 use forebay_http::{Code, Problem, Request};
 use forebay_service::{Metrics, Tasks, logs};
 use forebay_wire::link::EPOCH_HEADER;
+use http::header::AUTHORIZATION;
 
-use crate::{config::Limits, known::Clusters, tunnels::Tunnels, ways::Ways};
+use crate::{
+    config::Limits,
+    known::Clusters,
+    page::{Page, cookie, origin},
+    tunnels::Tunnels,
+    ways::Ways,
+};
 
 /// The service's own state: clones are cheap and the same.
 #[derive(Clone, Debug)]
@@ -19,19 +26,21 @@ struct Inner {
     limits: Limits,
     clusters: Clusters,
     ways: Ways,
+    page: Page,
     tasks: Tasks,
     metrics: Metrics,
 }
 
 impl View {
     /// Of these parts.
-    pub fn new(store: Store, limits: Limits, tasks: Tasks, metrics: Metrics) -> Self {
+    pub fn new(store: Store, limits: Limits, page: Page, tasks: Tasks, metrics: Metrics) -> Self {
         let ways = Ways::new(store.clone(), Tunnels::new(limits.site_return));
         Self(Arc::new(Inner {
             store,
             limits,
             clusters: Clusters::default(),
             ways,
+            page,
             tasks,
             metrics,
         }))
@@ -62,6 +71,11 @@ impl View {
         self.0.ways.tunnels()
     }
 
+    /// What concerns the page.
+    pub(crate) fn page(&self) -> &Page {
+        &self.0.page
+    }
+
     /// The service's tasks.
     pub fn tasks(&self) -> &Tasks {
         &self.0.tasks
@@ -72,10 +86,31 @@ impl View {
         &self.0.metrics
     }
 
-    /// Who calls the public API.
+    /// Who calls the public API: by a token, else by the page's cookie.
     pub(crate) async fn caller(&self, request: &Request) -> Result<Caller, Problem> {
+        if !request.headers().contains_key(AUTHORIZATION) {
+            return self.session(request).await;
+        }
         let token = request.bearer().ok_or_else(no_token)?;
         self.0.store.authenticate(&token).await.map_err(told)
+    }
+
+    /// Who calls from the page. A browser sends its cookie whoever made it call, so a change must
+    /// come from the page itself.
+    pub(crate) async fn session(&self, request: &Request) -> Result<Caller, Problem> {
+        let secure = self.0.page.is_secure(request.headers());
+        let secret = cookie::session(request.headers(), secure).ok_or_else(no_token)?;
+        if !request.method().is_safe() {
+            origin::check(request, secure)?;
+        }
+        let caller = self.0.store.authenticate_session(&secret).await;
+        caller.map_err(|error| match error {
+            Error::Unauthenticated => Problem::new(
+                Code::Unauthenticated,
+                "The session has ended. Sign in again.",
+            ),
+            other => told(other),
+        })
     }
 
     /// Whose link this is: the token says, and the header says of which number
@@ -138,7 +173,7 @@ pub(crate) fn actor(name: String, request: &Request) -> Actor {
 fn no_token() -> Problem {
     Problem::new(
         Code::Unauthenticated,
-        "Send `Authorization: Bearer <token>`.",
+        "Send `Authorization: Bearer <token>`, or sign in on the page.",
     )
 }
 

@@ -7,8 +7,8 @@ use forebay_wire::{
     ClusterName, Code, Freshness, JobId, JobState, Problem, Timestamp, UserId,
     api::{
         Cluster, ClusterStatus, CreateJob, EventKind, Exit, Health, Job, JobEvent, JobSpec,
-        JobStatus, JobTask, LogItem, LogStream, Me, Output, Page, Partition, Resources,
-        SlurmOptions,
+        JobStatus, JobTask, LogItem, LogStream, Me, Output, Page, PageSettings, Partition,
+        Resources, SignIn, SignedIn, SlurmOptions,
     },
     ipc, link,
 };
@@ -275,6 +275,29 @@ fn api_clusters_and_me() {
             name: "alice".into()
         }
     );
+    let me = Me {
+        id: user_id(),
+        name: "alice".into(),
+    };
+    frozen!(
+        "signed_in",
+        SignedIn {
+            me,
+            expires_at: at(0),
+        }
+    );
+    frozen!(
+        "page_settings",
+        PageSettings {
+            version: "0.1.0".into(),
+            realtime_url: Some("https://portal.example.org".into()),
+        }
+    );
+    let sign_in = SignIn {
+        token: "fb_secret".into(),
+    };
+    assert!(!format!("{sign_in:?}").contains("secret"));
+    frozen!("sign_in", sign_in);
     frozen!(
         "health",
         Health {

@@ -6,6 +6,7 @@ mod instance;
 mod jobs;
 mod life;
 mod reports;
+mod sessions;
 mod sites;
 mod tend;
 mod users;

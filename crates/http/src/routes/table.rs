@@ -1,15 +1,17 @@
 //! All routes of a server, found by method and path.
 
-use super::{Route, tree::Node};
+use super::{Handler, Route, handled_by, tree::Node};
 use crate::{
     app::{Endpoint, endpoint},
     problem::{method_not_allowed, not_found},
     reply::{self, Response},
+    request::Request,
 };
 use forebay_service::Tasks;
+use forebay_wire::Problem;
 use http::Method;
-use std::{fmt, time::Duration};
-use warp::filters::BoxedFilter;
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+use warp::{Reply, filters::BoxedFilter};
 
 /// All routes of a server.
 #[derive(Debug, Default)]
@@ -90,6 +92,20 @@ impl Table {
         self
     }
 
+    /// The same with a handler as [`Route::with`] takes it. It gets requests of every method.
+    pub fn otherwise<S, H, F, R>(&mut self, state: &S, handler: H) -> &mut Self
+    where
+        S: Clone + Send + Sync + 'static,
+        H: Fn(S, Request) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<R, Problem>> + Send + 'static,
+        R: Reply + 'static,
+    {
+        let state = state.clone();
+        let handler: Handler =
+            Arc::new(move |request| Box::pin(reply::respond(handler(state.clone(), request))));
+        self.fallback(handled_by(handler))
+    }
+
     /// The routes in the order in which they were added.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
         self.routes.iter()
@@ -134,7 +150,6 @@ impl Table {
 mod tests {
     use super::*;
     use crate::routes::Access;
-    use forebay_wire::Problem;
 
     fn table(templates: &[(Method, &str)]) -> Table {
         let mut table = Table::new();

@@ -5,11 +5,11 @@ mod requests;
 use forebay_http::{Problem, Request, Response, reply};
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+    openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
 };
 
-use super::{clusters, events, health, jobs, logs, me, metrics};
-use crate::view::View;
+use super::{clusters, events, health, jobs, logs, me, metrics, page, session};
+use crate::{page::cookie, view::View};
 use requests::ClosedRequests;
 
 /// The public API.
@@ -25,6 +25,9 @@ use requests::ClosedRequests;
         health::ready,
         metrics::metrics,
         openapi,
+        page::page,
+        session::open,
+        session::close,
         me::me,
         jobs::create,
         jobs::list,
@@ -37,21 +40,25 @@ use requests::ClosedRequests;
         clusters::get,
     ),
     components(schemas(forebay_wire::api::LogItem, forebay_wire::api::LogStream)),
-    modifiers(&Bearer, &ClosedRequests),
-    security(("token" = [])),
+    modifiers(&Credentials, &ClosedRequests),
+    security(("token" = []), ("session" = [])),
 )]
 struct Api;
 
-/// Forebay tokens, as the header carries them.
-struct Bearer;
+/// Forebay tokens, as the header carries them, and the page's cookie.
+struct Credentials;
 
-impl Modify for Bearer {
+impl Modify for Credentials {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        document
-            .components
-            .get_or_insert_default()
-            .add_security_scheme("token", scheme);
+        let components = document.components.get_or_insert_default();
+        let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components.add_security_scheme("token", token);
+        let cookie = ApiKeyValue::with_description(
+            cookie::SECURE,
+            "Set by `POST /api/v1/session`. Changes must come from the page's own origin.",
+        );
+        let session = SecurityScheme::ApiKey(ApiKey::Cookie(cookie));
+        components.add_security_scheme("session", session);
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Raw {
     pub(super) tls: Tls,
     pub(super) unix_socket: Option<Spanned<PathBuf>>,
     pub(super) environment: Option<Spanned<String>>,
+    pub(super) ui_dir: Option<Spanned<PathBuf>>,
+    pub(super) realtime_url: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) database: Database,
     #[serde(default)]

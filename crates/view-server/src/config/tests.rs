@@ -83,3 +83,27 @@ fn insecure_settings_are_for_development() {
         "{refused}"
     );
 }
+
+#[test]
+fn where_the_page_is_and_finds_feeds() {
+    let good =
+        config("ui_dir = \"/usr/share/forebay/ui\"\nrealtime_url = \"http://127.0.0.1:5001/\"");
+    let good = good.expect("good");
+    assert_eq!(good.ui_dir, Some("/usr/share/forebay/ui".into()));
+    assert_eq!(good.realtime_url.as_deref(), Some("http://127.0.0.1:5001"));
+    for bad in [
+        "portal",
+        "ws://portal",
+        "https://portal/rt",
+        "https://portal?x",
+        "https://me@portal",
+        "https://portal; script-src *",
+    ] {
+        let error = config(&format!("realtime_url = \"{bad}\"")).expect_err(bad);
+        assert!(error.contains("realtime_url: must be an origin"), "{error}");
+    }
+    let beyond = config("realtime_url = \"http://portal.example.org\"");
+    assert!(beyond.expect_err("refused").contains("beyond loopback"));
+    assert!(config("realtime_url = \"https://portal.example.org\"").is_ok());
+    assert!(config("ui_dir = \"ui\"").is_err());
+}

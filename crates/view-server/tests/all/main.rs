@@ -10,6 +10,7 @@ mod instance;
 mod jobs;
 mod link;
 mod logs;
+mod page;
 mod server;
 mod stream;
 mod walk;

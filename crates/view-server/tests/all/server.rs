@@ -98,10 +98,13 @@ impl Server {
     }
 
     pub(crate) async fn with(db: Database) -> Self {
+        let config = config(&db);
+        Self::configured(db, &config).await
+    }
+
+    pub(crate) async fn configured(db: Database, config: &Config) -> Self {
         let service = Service::default();
-        let Started { listen, .. } = server::start(&config(&db), &service)
-            .await
-            .expect("started");
+        let Started { listen, .. } = server::start(config, &service).await.expect("started");
         Self {
             store: db.store(),
             db,

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use forebay_http::{Code, routes::Access};
+use forebay_http::{Code, client::Call, routes::Access};
 use forebay_service::{Metrics, Tasks};
-use forebay_view_server::{api, server as built, view::View};
+use forebay_view_server::{api, page::Page, server as built, view::View};
 use http::Method;
 
 use crate::server::{Server, problem};
@@ -15,6 +15,7 @@ fn routes(server: &Server) -> Vec<(Method, String, Access)> {
     let view = View::new(
         server.store.clone(),
         config.limits,
+        Page::new(&config).expect("no page"),
         Tasks::new(),
         Metrics::new(),
     );
@@ -40,6 +41,22 @@ fn path(template: &str) -> String {
         .replace("{site}", "here")
 }
 
+/// What a route needs in order to ask who calls. Signing in is the one that has it in its body.
+fn body(template: &str) -> &'static str {
+    match template {
+        "/api/v1/session" => r#"{"token": "fb_x"}"#,
+        _ => "{}",
+    }
+}
+
+/// The headers of the page's own calls, with a cookie that is not good.
+fn as_the_page(server: &Server, call: Call) -> Call {
+    let cookie =
+        "forebay=fp_k00000000000000000000000000_0000000000000000000000000000000000000000000";
+    let call = call.header("cookie", cookie).expect("a header");
+    call.header("origin", &server.base).expect("a header")
+}
+
 /// Everything but this list answers 401 to callers without a good token.
 #[tokio::test]
 async fn nobody_gets_anywhere_without_a_token() {
@@ -49,6 +66,7 @@ async fn nobody_gets_anywhere_without_a_token() {
         "/health/ready",
         "/metrics",
         "/api/v1/openapi.json",
+        "/api/v1/page",
     ];
     let bad: Vec<_> = [
         "fb_x",
@@ -63,11 +81,10 @@ async fn nobody_gets_anywhere_without_a_token() {
         let expected = public.contains(&template.as_str());
         assert_eq!(access == Access::Public, expected, "{template}");
         for client in bad.iter().chain([&server.anonymous()]) {
-            let answer = client
+            let call = client
                 .call(method.clone(), &path(&template))
-                .body("application/json", "{}")
-                .send()
-                .await;
+                .body("application/json", body(&template));
+            let answer = as_the_page(&server, call).send().await;
             if expected {
                 answer.expect("public");
             } else {
@@ -96,11 +113,10 @@ async fn each_kind_of_token_has_its_own_doors() {
             Access::Rule(_) => vec![&ann.client, &site],
         };
         for client in wrong {
-            let answer = client
+            let call = client
                 .call(method.clone(), &path(&template))
-                .body("application/json", "{}")
-                .send()
-                .await;
+                .body("application/json", body(&template));
+            let answer = as_the_page(&server, call).send().await;
             assert_eq!(
                 problem(answer).code,
                 Code::Unauthenticated,

@@ -12,6 +12,7 @@ mod event;
 mod job;
 mod log;
 mod me;
+mod session;
 mod spec;
 
 pub use cluster::{Cluster, ClusterStatus, Partition};
@@ -19,6 +20,7 @@ pub use event::{EventKind, JobEvent};
 pub use job::{CreateJob, Exit, Job, JobStatus, JobTask};
 pub use log::{LogItem, LogStream};
 pub use me::{Health, Me};
+pub use session::{PageSettings, SignIn, SignedIn};
 pub use spec::{JobSpec, Output, Resources, SlurmOptions};
 
 use serde::{Deserialize, Serialize};
