@@ -8,6 +8,7 @@ Development tasks of Forebay.
   cargo xtask test    install what is missing, then run every test
   cargo xtask setup   only install what is missing (says what, and why, first)
   cargo xtask bench   measure; a table, or rows of JSON
+  cargo xtask ui      build the page, into target/ui
   cargo xtask tidy    check the rules of docs/ARCHITECTURE.md; takes a second
   cargo xtask ci      what CI runs: format, tidy, lints, all tests, documents
 
@@ -92,6 +93,21 @@ FOREBAY_TARGET_DIR, else CARGO_TARGET_DIR, else ~/.cache/forebay/target, so that
 a fresh clone reuses what an earlier one compiled. Prints the time of each phase.
 ";
 
+const UI: &str = "\
+Builds the page (crates/view-server/ui) with Node, if something of it changed.
+
+  cargo xtask ui [--test]
+
+It needs Node 18 or newer and npm, and fetches the packages of package-lock.json
+from npm's registry. Prints the directory of the built page; serve it with
+`forebay-view-server --ui-dir DIR`. `up` and `test` do this by themselves.
+
+  --test      run the page's own tests, too
+
+To work on it: `npm ci` and `npm run dev` in its directory, with `cargo xtask up`
+running and FOREBAY_URL set to the address of its API.
+";
+
 /// The help of one task; `None` if there is no such task.
 pub(crate) fn of(command: &str) -> Option<&'static str> {
     Some(match command {
@@ -101,6 +117,7 @@ pub(crate) fn of(command: &str) -> Option<&'static str> {
         "bench" => BENCH,
         "tidy" => TIDY,
         "ci" => CI,
+        "ui" => UI,
         _ => return None,
     })
 }
@@ -116,7 +133,7 @@ mod tests {
             .filter_map(|line| line.strip_prefix("  cargo xtask "))
             .filter_map(|line| line.split(' ').next())
             .collect();
-        assert_eq!(listed.len(), 6);
+        assert_eq!(listed.len(), 7);
         for task in listed {
             assert!(of(task).is_some(), "{task}");
         }

@@ -16,6 +16,7 @@ mod help;
 mod leftovers;
 mod test;
 mod tidy;
+mod ui;
 mod workspace;
 
 use std::process::ExitCode;
@@ -62,6 +63,7 @@ fn dispatch(words: Vec<String>) -> anyhow::Result<ExitCode> {
         "bench" => bench::command(args),
         "test" => test::command(args),
         "ci" => ci::command(args),
+        "ui" => ui::command(args),
         _ => tidy::command(args),
     }
 }

@@ -16,8 +16,9 @@ use self::run::Job;
 use crate::args::Args;
 use crate::build::{Built, Env, TestProgram, build};
 use crate::clock::Clock;
-use crate::handover::testbed;
+use crate::handover::{UI_DIR, testbed};
 use crate::leftovers;
+use crate::ui::Page;
 use crate::workspace::{Package, Workspace, cargo, short};
 
 /// What to test, and how.
@@ -97,6 +98,11 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
     if options.setup && chosen.iter().any(|package| needs_testbed(package)) {
         set_up(&built)?;
     }
+    let page = chosen
+        .iter()
+        .any(|package| needs_page(package))
+        .then(|| build_page(&options.env))
+        .flatten();
     let id = run_id();
     let skips = Removed(std::env::temp_dir().join(format!("forebay-skips-{id}.jsonl")));
     std::fs::write(&skips.0, "").context("cannot make the file for skips")?;
@@ -106,8 +112,15 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
     if let Ok(dir) = built.dir() {
         env.push(("FOREBAY_BIN_DIR".into(), dir.into()));
     }
+    if let Some(page) = &page {
+        env.push((UI_DIR.into(), page.out.clone().into()));
+    }
     let mut outcome = run_programs(&workspace, &built, options, &env)?;
     outcome.add(&doc_tests(&chosen, options, &env));
+    // A filter or an option for the other tests means these only by accident.
+    if let Some(page) = page.filter(|_| options.args.is_empty()) {
+        outcome.add(&page.test()?);
+    }
     name_leftovers(&id, &mut outcome);
     let skipped = skips::parse(&std::fs::read_to_string(&skips.0).unwrap_or_default());
     report(&skipped, &mut outcome);
@@ -140,6 +153,26 @@ fn needs_testbed(package: &Package) -> bool {
             .wants
             .iter()
             .any(|want| want.name == "forebay-testbed")
+}
+
+/// Whether its tests open the page, or it is theirs.
+fn needs_page(package: &Package) -> bool {
+    matches!(
+        package.name.as_str(),
+        "forebay-testbed" | "forebay-view-server"
+    )
+}
+
+/// The built page. That there is none is no failure here: the tests that open it say so.
+fn build_page(env: &Env) -> Option<Page> {
+    let built = Page::find(env).and_then(|page| page.build().map(|()| page));
+    match built {
+        Ok(page) => Some(page),
+        Err(error) => {
+            eprintln!("the page could not be built; tests that open it will say so: {error:#}");
+            None
+        }
+    }
 }
 
 /// One build for all, so that libraries are compiled once for programs and tests.
