@@ -21,6 +21,7 @@
 // exec) say at the place why they need it.
 pub mod accounts;
 pub mod bench;
+pub mod browser;
 pub mod dirs;
 mod enter;
 pub mod guard;

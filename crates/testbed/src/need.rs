@@ -13,6 +13,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::packages::{self, Server};
+use crate::programs;
 
 /// Something a test may need and a machine may lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,12 @@ pub enum Thing {
     SlurmRest,
     /// The library that shows a program another time.
     Faketime,
+    /// Node and npm, which build the page.
+    Node,
+    /// A browser.
+    Chromium,
+    /// The built page: `cargo xtask ui`.
+    Page,
 }
 
 impl fmt::Display for Thing {
@@ -80,6 +87,9 @@ pub fn missing(thing: Thing) -> Option<String> {
         Thing::SlurmAccounting => &[Server::Slurm, Server::SlurmAccounting],
         Thing::SlurmRest => &[Server::Slurm, Server::SlurmRest],
         Thing::Faketime => &[Server::Faketime],
+        Thing::Node => &[Server::Node],
+        Thing::Chromium => &[Server::Chromium],
+        Thing::Page => return programs::page().is_none().then(no_page),
     };
     if servers.contains(&Server::Slurm)
         && let Some(reason) = root()
@@ -88,6 +98,10 @@ pub fn missing(thing: Thing) -> Option<String> {
     }
     let missing = packages::missing(servers);
     (!missing.is_empty()).then(|| packages::sentence(&missing))
+}
+
+fn no_page() -> String {
+    "the page is not built; build it with: cargo xtask ui".to_owned()
 }
 
 /// Whether the thing is there; records the skip if not, or panics where skips are failures. Used

@@ -67,6 +67,16 @@ pub fn dir() -> PathBuf {
     dir.to_owned()
 }
 
+/// The directory of the built page: `FOREBAY_UI_DIR`, else where `cargo xtask ui` puts it.
+pub fn page() -> Option<PathBuf> {
+    let dir = match std::env::var_os("FOREBAY_UI_DIR") {
+        Some(dir) => PathBuf::from(dir),
+        // Beside `target/<profile>`.
+        None => dir().parent()?.join("ui"),
+    };
+    dir.join("index.html").is_file().then_some(dir)
+}
+
 fn find(name: &str) -> Result<PathBuf, Error> {
     let dir = dir();
     let path = dir.join(name);

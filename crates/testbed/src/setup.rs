@@ -6,7 +6,7 @@ use crate::accounts;
 use crate::packages::{self, Package, Server};
 
 /// Everything that tests start.
-const SERVERS: [Server; 7] = [
+const SERVERS: [Server; 9] = [
     Server::Postgres,
     Server::OtherPostgres,
     Server::Munge,
@@ -14,6 +14,8 @@ const SERVERS: [Server; 7] = [
     Server::SlurmAccounting,
     Server::SlurmRest,
     Server::Faketime,
+    Server::Node,
+    Server::Chromium,
 ];
 /// Test accounts made beforehand, so that a full disk or a directory service shows here.
 const ACCOUNTS: u32 = 4;
@@ -138,7 +140,9 @@ mod tests {
             Slurm,
             SlurmAccounting,
             SlurmRest,
-            Faketime
+            Faketime,
+            Node,
+            Chromium
         );
         let mut lines = Vec::new();
         let code = run(&mut |line| lines.push(line.to_owned())).await;

@@ -282,7 +282,7 @@ fn api_clusters_and_me() {
     frozen!(
         "signed_in",
         SignedIn {
-            me,
+            me: me.clone(),
             expires_at: at(0),
         }
     );
@@ -291,6 +291,7 @@ fn api_clusters_and_me() {
         PageSettings {
             version: "0.1.0".into(),
             realtime_url: Some("https://portal.example.org".into()),
+            me: Some(me),
         }
     );
     let sign_in = SignIn {

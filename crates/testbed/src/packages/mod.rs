@@ -28,6 +28,10 @@ pub enum Server {
     SlurmRest,
     /// The library that shows a program another time.
     Faketime,
+    /// What builds the page.
+    Node,
+    /// What opens the page.
+    Chromium,
 }
 
 /// How one sees that a package is there.
@@ -38,6 +42,8 @@ enum Proof {
     Faketime,
     /// Debian keeps Postgres' servers out of `PATH`, one directory per version.
     PostgresServer,
+    /// Chromium has other names elsewhere.
+    Browser,
 }
 
 /// A package by its names on both families of systems.
@@ -153,6 +159,26 @@ const FAKETIME: &[Package] = &[package(
     "shows an agent a clock that is wrong, in tests",
     Proof::Faketime,
 )];
+const NODE: &[Package] = &[
+    package(
+        "nodejs",
+        "nodejs",
+        "builds the page",
+        Proof::Program("node"),
+    ),
+    package(
+        "npm",
+        "nodejs-npm",
+        "fetches what the page is built with",
+        Proof::Program("npm"),
+    ),
+];
+const CHROMIUM: &[Package] = &[package(
+    "chromium",
+    "chromium",
+    "opens the page as people do",
+    Proof::Browser,
+)];
 
 /// Everything a server needs, in the order to name it.
 pub fn wanted(server: Server) -> &'static [Package] {
@@ -164,6 +190,8 @@ pub fn wanted(server: Server) -> &'static [Package] {
         Server::SlurmAccounting => ACCOUNTING,
         Server::SlurmRest => REST,
         Server::Faketime => FAKETIME,
+        Server::Node => NODE,
+        Server::Chromium => CHROMIUM,
     }
 }
 
@@ -278,6 +306,7 @@ fn is_there(proof: Proof) -> bool {
         Proof::SlurmPlugin(name) => slurm_plugin(name),
         Proof::PostgresServer => postgres_bin().is_some(),
         Proof::Faketime => faketime().is_some(),
+        Proof::Browser => browser().is_some(),
     }
 }
 
@@ -318,6 +347,17 @@ pub fn postgres_bin() -> Option<PathBuf> {
     newest.or_else(|| Some(program("postgres")?.parent()?.to_owned()))
 }
 
+/// Chromium, or what is made of it.
+pub fn browser() -> Option<PathBuf> {
+    let names = [
+        "chromium",
+        "chromium-browser",
+        "chromium-headless-shell",
+        "google-chrome",
+    ];
+    names.iter().find_map(|name| program(name))
+}
+
 /// Writes a script that can be run at once. Written by another process, because a thread of this
 /// one that forks meanwhile would hold it open, and what is open for writing cannot be run.
 #[cfg(test)]
@@ -345,13 +385,14 @@ mod tests {
 
     #[test]
     fn nothing_missing_where_everything_is_installed() {
-        crate::need!(Postgres, Slurm, SlurmAccounting, SlurmRest);
+        crate::need!(Postgres, Slurm, SlurmAccounting, SlurmRest, Chromium);
         let all = [
             Server::Postgres,
             Server::Munge,
             Server::Slurm,
             Server::SlurmAccounting,
             Server::SlurmRest,
+            Server::Chromium,
         ];
         assert_eq!(missing(&all), []);
         assert!(postgres_bin().unwrap().join("initdb").exists());

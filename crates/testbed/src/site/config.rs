@@ -29,6 +29,9 @@ fn path(path: &Path) -> String {
     text(path.display().to_string())
 }
 
+/// Where the page lies for the view-server, which may read nothing of ours.
+pub(super) const UI: &str = "ui";
+
 pub(super) fn view_server(settings: &Settings<'_>) -> String {
     let tls = if settings.options.tls {
         let file = |name| path(&settings.dir.join("tls").join(name));
@@ -37,10 +40,15 @@ pub(super) fn view_server(settings: &Settings<'_>) -> String {
     } else {
         String::new()
     };
+    let ui = match settings.options.ui_dir {
+        Some(_) => format!("ui_dir = {}\n", path(&settings.dir.join(UI))),
+        None => String::new(),
+    };
     format!(
         "listen = {listen}\n\
          url = {url}\n\
          environment = {environment}\n\
+         {ui}\
          {tls}[database]\n\
          socket_dir = {socket_dir}\n\
          [log]\n\
@@ -127,8 +135,11 @@ mod tests {
         let options = Options {
             scheduler: Scheduler::Slurm { conf },
             poll_ms: None,
+            ui_dir: Some("/target/ui".into()),
             ..Options::default()
         };
+        let view: toml::Table = view_server(&settings(&options)).parse().unwrap();
+        assert_eq!(view["ui_dir"].as_str(), Some("/var/tmp/x/ui"));
         let agent: toml::Table = agent(&settings(&options)).parse().unwrap();
         let cluster = &agent["cluster"][0];
         assert_eq!(

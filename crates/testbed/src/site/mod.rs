@@ -99,6 +99,8 @@ pub struct Options {
     pub tls: bool,
     /// More variables of the agent's environment.
     pub agent_env: BTreeMap<String, String>,
+    /// The built page, to be served; see [`programs::page`].
+    pub ui_dir: Option<PathBuf>,
 }
 
 /// The names of the view-servers, which share a database.
@@ -116,6 +118,7 @@ impl Default for Options {
             front: false,
             tls: false,
             agent_env: BTreeMap::new(),
+            ui_dir: None,
         }
     }
 }

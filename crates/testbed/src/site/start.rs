@@ -155,6 +155,9 @@ impl Site {
             agents_reach: &format!("{scheme}://{reached}"),
         };
         let make = || -> std::io::Result<()> {
+            if let Some(page) = &self.options.ui_dir {
+                copy_dir(page, &self.dir().join(config::UI))?;
+            }
             let etc = self.dir().join("etc");
             for (replica, name) in (0..self.options.replicas).zip(VIEW_SERVERS) {
                 let text = config::view_server(&Settings {
@@ -343,6 +346,22 @@ impl Site {
         let tail = crate::process::tail(&self.log_file(service));
         format!("{what}; its log ends:\n{tail}")
     }
+}
+
+/// Files and directories, readable by everybody; nothing else.
+fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
+    make_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (kind, to) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy_dir(&entry.path(), &to)?;
+        } else if kind.is_file() {
+            fs::write(&to, fs::read(entry.path())?)?;
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o644))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a directory that every account can enter, whatever the umask.

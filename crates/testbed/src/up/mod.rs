@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::accounts::{self, Account};
+use crate::programs;
 use crate::site::{self, Options, Site};
 use args::Args;
 pub use args::USAGE;
@@ -115,6 +116,7 @@ async fn start(args: &Args, progress: &Progress) -> Result<Stack, Error> {
         users: names,
         poll_ms: None,
         log_filter: args.log.clone(),
+        ui_dir: programs::page().filter(|_| !args.once),
         ..Options::default()
     };
     let mut tell = |line: &str| progress.say(line);

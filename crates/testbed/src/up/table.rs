@@ -28,6 +28,7 @@ fn text(stack: &Stack) -> String {
     let mut text = String::from("\nServices\n");
     table(&rows(stack), &mut text);
     // Writing to a string cannot fail.
+    let _ = page(stack, &mut text);
     let _ = users(stack, &mut text);
     let _ = more(site, &mut text);
     text
@@ -91,6 +92,20 @@ fn table(rows: &[Row], text: &mut String) {
             row.log.display()
         );
     }
+}
+
+fn page(stack: &Stack, text: &mut String) -> std::fmt::Result {
+    let site = &stack.site;
+    writeln!(text, "\nThe page")?;
+    if site.options().ui_dir.is_none() {
+        return writeln!(text, "  is not built: cargo xtask ui");
+    }
+    writeln!(text, "  {}/", site.api_url())?;
+    if let Some(user) = stack.users.first() {
+        let token = token_file(site, &user.name);
+        writeln!(text, "  sign in with the token in {}", token.display())?;
+    }
+    Ok(())
 }
 
 fn users(stack: &Stack, text: &mut String) -> std::fmt::Result {

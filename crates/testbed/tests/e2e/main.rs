@@ -13,6 +13,7 @@ mod isolation;
 mod link;
 mod local;
 mod logs;
+mod page;
 mod refusals;
 mod specs;
 mod up;

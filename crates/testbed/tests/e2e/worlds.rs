@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use forebay_testbed::accounts::{self, Account};
 use forebay_testbed::process::Output;
+use forebay_testbed::programs;
 use forebay_testbed::site::{Options, Scheduler, Site};
 use forebay_testbed::slurm::{self, Slurm};
 use tokio::sync::OnceCell;
@@ -47,6 +48,7 @@ impl World {
             users: names,
             poll_ms: Some(150),
             log_filter: "info,forebay_agent=debug".to_owned(),
+            ui_dir: programs::page(),
             ..options
         });
         let site = site

@@ -66,6 +66,12 @@ impl<'a> Browser<'a> {
     }
 }
 
+/// What the page is told when it is opened.
+async fn settings(browser: &Browser<'_>) -> PageSettings {
+    let answer = browser.get("/api/v1/page").await.expect("settings");
+    answer.json().expect("settings")
+}
+
 /// A user and a token of theirs.
 async fn token(server: &Server, name: &str) -> (TokenId, String) {
     server.store.user_add(name, &operator()).await.expect("new");
@@ -103,6 +109,10 @@ async fn signed_in_until_signed_out() {
     let me: Me = ann.get("/api/v1/me").await.expect("me").json().expect("me");
     assert_eq!(me.name, "ann");
     assert_eq!(me, signed_in.me);
+    assert_eq!(settings(&ann).await.me, Some(me));
+    let cookie = ann.cookie.take();
+    assert_eq!(settings(&ann).await.me, None);
+    ann.cookie = cookie;
 
     let job: Job = ann
         .submit("by the page")
@@ -304,9 +314,8 @@ async fn behind_tls_the_cookie_is_the_hosts_own() {
         problem(ann.get("/api/v1/me").await).code,
         Code::Unauthenticated
     );
-    let settings = ann.get("/api/v1/page").await.expect("settings");
-    let settings: PageSettings = settings.json().expect("settings");
-    assert_eq!(settings.realtime_url, config.realtime_url);
+    let told = settings(&ann).await;
+    assert_eq!((told.realtime_url, told.me), (config.realtime_url, None));
     // Each caller of the gateway is counted by itself.
     let wrong = |from: &'static str| {
         let call = ann

@@ -13,23 +13,25 @@ export type Session =
 export const session = new Signal<Session>({ state: "unknown" });
 export const clusters = new Signal<Cluster[] | undefined>(undefined);
 
-let settings: Promise<PageSettings> | undefined;
+let realtime: string | null | undefined;
 let stopClusters: (() => void) | undefined;
 
 /** Asks whether there is a session; a page that is opened does that first. */
 export async function start(): Promise<void> {
   whenSignedOut(() => out("Your session has ended. Sign in again to go on."));
   try {
-    await signedIn(await get<Me>("/api/v1/me", { quiet: true }));
+    const settings = await get<PageSettings>("/api/v1/page");
+    realtime = settings.realtime_url;
+    if (settings.me) signedIn(settings.me);
+    else out();
   } catch (error) {
-    const status = (error as { status?: number }).status;
-    out(status === 401 ? undefined : (error as Error).message);
+    out((error as Error).message);
   }
 }
 
 export async function signIn(token: string): Promise<void> {
   const made = await get<SignedIn>("/api/v1/session", { method: "POST", body: { token }, quiet: true });
-  await signedIn(made.me);
+  signedIn(made.me);
 }
 
 export async function signOut(): Promise<void> {
@@ -42,14 +44,7 @@ export async function signOut(): Promise<void> {
   out("You have signed out.");
 }
 
-async function signedIn(me: Me): Promise<void> {
-  settings ??= get<PageSettings>("/api/v1/page", { quiet: true });
-  let realtime: string | null | undefined;
-  try {
-    realtime = (await settings).realtime_url;
-  } catch {
-    settings = undefined;
-  }
+function signedIn(me: Me): void {
   const feed = openFeed(socketUrl(realtime, location.origin), () => void get<Me>("/api/v1/me").catch(() => undefined));
   session.value = { state: "in", me, feed };
   stopClusters = watchClusters(feed);

@@ -1,4 +1,4 @@
-//! Signing in on the page, and what the page must know before.
+//! Signing in on the page, and what the page must know when it is opened.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ pub struct SignedIn {
     pub expires_at: Timestamp,
 }
 
-/// The answer of `GET /api/v1/page`: what the page must know before anybody has signed in.
+/// The answer of `GET /api/v1/page`: what the page must know when it is opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PageSettings {
@@ -42,4 +42,7 @@ pub struct PageSettings {
     /// Where feeds are served; the page's own origin if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub realtime_url: Option<String>,
+    /// Who has signed in, as the cookie says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub me: Option<Me>,
 }
