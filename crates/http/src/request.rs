@@ -13,7 +13,8 @@ use forebay_wire::{Code, Problem};
 use http::{
     HeaderMap, Method, StatusCode, Uri,
     header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, UPGRADE,
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HeaderValue,
+        UPGRADE,
     },
 };
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -158,6 +159,12 @@ impl Request {
         bearer(&self.headers)
     }
 
+    /// The value of the cookie `name`, if there is exactly one: of two, one is somebody else's, and
+    /// nobody knows which.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        cookie(&self.headers, name)
+    }
+
     /// The segment that the route's template calls `name`, as a `T`. What is no `T` names no
     /// `what` either: `not_found`.
     pub fn param<T: FromStr>(&self, name: &str, what: &str) -> Result<T, Problem> {
@@ -260,6 +267,18 @@ impl Request {
 /// A connection that has left HTTP, as bytes.
 pub type UpgradedIo = TokioIo<Upgraded>;
 
+fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let mut found = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(known, _)| *known == name);
+    let (_, value) = found.next()?;
+    found.next().is_none().then_some(value)
+}
+
 fn bearer(headers: &HeaderMap) -> Option<SecretString> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
@@ -343,6 +362,24 @@ mod tests {
         assert_eq!(of("Basic fb_1_x"), None);
         assert_eq!(of("Bearer "), None);
         assert_eq!(of("fb_1_x"), None);
+    }
+
+    #[test]
+    fn a_cookie_counts_only_when_it_is_alone() {
+        let of = |lines: &[&str], name: &str| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(COOKIE, HeaderValue::from_str(line).unwrap());
+            }
+            cookie(&headers, name).map(str::to_owned)
+        };
+        let lines = ["a=b; forebay=1=2;c=d", "__Host-forebay=host"];
+        assert_eq!(of(&lines, "forebay").as_deref(), Some("1=2"));
+        assert_eq!(of(&lines, "__Host-forebay").as_deref(), Some("host"));
+        assert_eq!(of(&["xforebay=1; forebay"], "forebay"), None);
+        assert_eq!(of(&["forebay=1; forebay=2"], "forebay"), None);
+        assert_eq!(of(&["forebay=1", "forebay=2"], "forebay"), None);
+        assert_eq!(of(&[], "forebay"), None);
     }
 
     #[test]

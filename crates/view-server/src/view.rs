@@ -99,7 +99,7 @@ impl View {
     /// come from the page itself.
     pub(crate) async fn session(&self, request: &Request) -> Result<Caller, Problem> {
         let secure = self.0.page.is_secure(request.headers());
-        let secret = cookie::session(request.headers(), secure).ok_or_else(no_token)?;
+        let secret = cookie::session(request, secure).ok_or_else(no_token)?;
         if !request.method().is_safe() {
             origin::check(request, secure)?;
         }

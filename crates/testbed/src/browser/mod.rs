@@ -136,11 +136,14 @@ impl Browser {
                 Err(error) => return Err(error),
             }
             if Instant::now() >= until {
-                let shown = self.eval("document.body.innerText").await;
+                let shown = self.eval("document.body.innerText.slice(0, 3000)").await;
                 return Err(Error::Waited {
                     script: script.to_owned(),
                     seconds,
-                    shown: shown.map_or_else(|error| error.to_string(), |shown| shown.to_string()),
+                    shown: shown.map_or_else(
+                        |error| error.to_string(),
+                        |shown| shown.as_str().unwrap_or_default().to_owned(),
+                    ),
                 });
             }
             tokio::time::sleep(LOOK).await;

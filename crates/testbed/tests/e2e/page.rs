@@ -364,6 +364,57 @@ async fn it_fits_on_a_phone_and_into_the_dark() {
     ann.leaves().await;
 }
 
+/// However much a job prints, the page holds a bounded part of it, says so, and shows the end.
+#[tokio::test]
+async fn a_large_output_is_bounded_and_marked() {
+    need!(Postgres, Chromium, Page);
+    let world = World::local().await;
+    let print = "head -c 3000000 /dev/zero | tr '\\0' x | fold -w 99; echo";
+    let before = world
+        .api(1)
+        .script(&format!("echo first; {print} last before"))
+        .await;
+    world.api(1).ended(&before).await;
+    let mut ann = Person::at(world, &format!("/jobs/{before}")).await;
+    ann.sign_in(1).await;
+    let length = "document.querySelector('.log-box pre').textContent.length";
+    // Its end only, at first.
+    ann.reads(".log-box .skipped", "of earlier output is not shown")
+        .await;
+    ann.until("document.querySelector('.log-box pre').textContent.includes('last before')")
+        .await;
+    assert!(ann.browser.eval(length).await.unwrap().as_u64() < Some(600_000));
+    ann.picture("job-large").await;
+    // And what comes while somebody looks.
+    let gate = world.witness(1);
+    let script = format!(
+        "echo first\nwhile ! test -e {}; do sleep 0.1; done\n{print} last after",
+        gate.path()
+    );
+    ann.submit("large", &script).await;
+    ann.reads(".log-box", "first").await;
+    std::fs::write(gate.path(), "").unwrap();
+    ann.until("document.querySelector('.log-box pre').textContent.includes('last after')")
+        .await;
+    ann.sees(".log-box .skipped").await;
+    let held = ann.browser.eval(length).await.unwrap().as_u64();
+    assert!(held < Some(1_200_000), "{held:?}");
+    // Following, it stands at the end.
+    ann.until("(b => b.scrollTop + b.clientHeight >= b.scrollHeight - 30)(document.querySelector('.log-box'))").await;
+    // Whoever scrolls back is not torn away from there, and says themselves when to go on.
+    ann.browser
+        .eval(
+            "(b => { b.dispatchEvent(new WheelEvent('wheel')); b.scrollTop = 0; })(document.querySelector('.log-box'))",
+        )
+        .await
+        .unwrap();
+    ann.until("!document.querySelector('.log-tools input').checked")
+        .await;
+    ann.click(".log-tools input").await;
+    ann.until("(b => b.scrollTop + b.clientHeight >= b.scrollHeight - 30)(document.querySelector('.log-box'))").await;
+    ann.leaves().await;
+}
+
 /// While the view-server is away the page says so, and goes on by itself when that is back.
 #[tokio::test]
 async fn it_catches_up_after_the_view_server_was_away() {

@@ -104,6 +104,7 @@ fn without_slurm_it_stays_until_interrupted() {
         "view-server",
         "user-agent of ",
         "gdb -p",
+        "The page",
     ] {
         assert!(said.contains(part), "{part} is not in\n{said}");
     }

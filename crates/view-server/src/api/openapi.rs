@@ -9,7 +9,7 @@ use utoipa::{
 };
 
 use super::{clusters, events, health, jobs, logs, me, metrics, page, session};
-use crate::{page::cookie, view::View};
+use crate::view::View;
 use requests::ClosedRequests;
 
 /// The public API.
@@ -54,7 +54,7 @@ impl Modify for Credentials {
         let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         components.add_security_scheme("token", token);
         let cookie = ApiKeyValue::with_description(
-            cookie::SECURE,
+            forebay_wire::api::SESSION_COOKIE,
             "Set by `POST /api/v1/session`. Changes must come from the page's own origin.",
         );
         let session = SecurityScheme::ApiKey(ApiKey::Cookie(cookie));

@@ -110,13 +110,22 @@ export function logPath(job: string, stream: LogStream, task: number | undefined
   return `/api/v1/jobs/${job}/logs/${stream}${query}`;
 }
 
+export interface Log {
+  job: string;
+  stream: LogStream;
+  /** Of an array. */
+  task: number | undefined;
+  /** The job has begun to run; before, there is nothing to look for. */
+  begun: boolean;
+}
+
 /** Shows a log: its last part, then what comes; the answer ends that. */
-export function openLog(job: string, stream: LogStream, task: number | undefined, view: LogView): () => void {
+export function openLog({ job, stream, task, begun }: Log, view: LogView): () => void {
   const stop = new AbortController();
   const path = logPath(job, stream, task);
   let stopFollowing: (() => void) | undefined;
   const begin = async () => {
-    const first = await lastPart(path, stop.signal);
+    const first = begun ? await lastPart(path, stop.signal) : { text: "", start: 0, end: 0 };
     if (stop.signal.aborted) return;
     if (first.start > 0) view.parts([{ kind: "skipped", from: 0, to: first.start }]);
     if (first.text !== "") view.parts([{ kind: "text", text: first.text }]);

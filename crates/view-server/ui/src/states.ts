@@ -15,7 +15,7 @@ const LOOKS: Record<JobState, Look> = {
   queued: { label: "Queued", tone: "wait", hint: "Waiting for its site to take it." },
   submitting: { label: "Submitting", tone: "wait", hint: "Being handed to the scheduler." },
   pending: { label: "Pending", tone: "wait", hint: "In the scheduler's queue." },
-  running: { label: "Running", tone: "run", hint: "Running." },
+  running: { label: "Running", tone: "run", hint: "Its program runs." },
   ending: { label: "Ending", tone: "run", hint: "Its program has ended; the scheduler is cleaning up." },
   succeeded: { label: "Succeeded", tone: "good", hint: "Ended with exit code 0." },
   failed: { label: "Failed", tone: "bad", hint: "Its program ended with an error." },

@@ -20,7 +20,7 @@ pub use event::{EventKind, JobEvent};
 pub use job::{CreateJob, Exit, Job, JobStatus, JobTask};
 pub use log::{LogItem, LogStream};
 pub use me::{Health, Me};
-pub use session::{PageSettings, SignIn, SignedIn};
+pub use session::{PageSettings, SESSION_COOKIE, SESSION_COOKIE_PLAIN, SignIn, SignedIn};
 pub use spec::{JobSpec, Output, Resources, SlurmOptions};
 
 use serde::{Deserialize, Serialize};

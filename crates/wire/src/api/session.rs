@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::Me;
 use crate::Timestamp;
 
+/// The page's cookie over TLS: with this prefix a browser takes it only from this very host and only
+/// over TLS, so that neither a sister domain nor somebody on the wire can put one of theirs there.
+pub const SESSION_COOKIE: &str = "__Host-forebay";
+/// The same without TLS, on loopback.
+pub const SESSION_COOKIE_PLAIN: &str = "forebay";
+
 /// The body of `POST /api/v1/session`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -148,7 +148,7 @@ function Shown({ job, events, reload }: { job: Job; events: Event[]; reload: () 
       <div class="two">
         <div class="wide">
           {/* Its logs have names only when its tasks are known. */}
-          {status.tasks && !tasks ? <Skeleton lines={6} /> : <LogView job={job.id} tasks={tasks?.map((task) => task.index) ?? []} />}
+          {status.tasks && !tasks ? <Skeleton lines={6} /> : <LogView job={job.id} tasks={tasks?.map((task) => task.index) ?? []} begun={Boolean(status.started_at)} />}
           <Script job={job} />
         </div>
         <div class="narrow">
@@ -163,6 +163,7 @@ function Shown({ job, events, reload }: { job: Job; events: Event[]; reload: () 
 
 function summary({ status }: Job): string {
   if (status.cancel_wanted_at && !isEnd(status.state)) return "It is being cancelled.";
+  if (status.state === "running" && status.nodes) return `It runs on ${status.nodes}.`;
   const hint = look(status.state).hint;
   if (status.state === "failed" && status.exit) return `It ended with an error: ${exit(status.exit.code, status.exit.signal)}.`;
   return hint;
@@ -217,7 +218,9 @@ function Facts({ job }: { job: Job }) {
   ].filter((part): part is string => Boolean(part));
   const rows: [string, preact.ComponentChildren][] = [["Cluster", spec.cluster]];
   if (spec.slurm?.partition) rows.push(["Partition", spec.slurm.partition]);
-  if (status.scheduler_id) rows.push(["Scheduler's id", <code>{status.scheduler_id}</code>]);
+  if (status.scheduler_id && status.scheduler_id !== job.id) {
+    rows.push(["Scheduler's id", <code>{status.scheduler_id}</code>]);
+  }
   rows.push(["Elapsed", <Elapsed status={status} created={job.created_at} limit={spec.time_limit_s} />]);
   if (asked.length > 0) rows.push(["Asked for", asked.join(", ")]);
   if (status.nodes) rows.push(["Runs on", <code>{status.nodes}</code>]);
@@ -225,11 +228,11 @@ function Facts({ job }: { job: Job }) {
   if (status.exit) rows.push(["Ended with", <span data-exit>{exit(status.exit.code, status.exit.signal)}</span>]);
   rows.push(["Submitted", <When at={job.created_at} />]);
   if (spec.directory) rows.push(["Directory", <code>{spec.directory}</code>]);
-  if (status.stdout_path) rows.push(["Output file", <code>{status.stdout_path}</code>]);
-  if (status.stderr_path && status.stderr_path !== status.stdout_path) {
-    rows.push(["Error file", <code>{status.stderr_path}</code>]);
-  }
   rows.push(["Id", <code>{job.id}</code>]);
+  const files: [string, string | null | undefined][] = [
+    ["Output", status.stdout_path],
+    ["Errors", status.stderr_path === status.stdout_path ? undefined : status.stderr_path],
+  ];
   return (
     <section class="card" aria-label="About this job">
       <dl class="facts">
@@ -240,6 +243,23 @@ function Facts({ job }: { job: Job }) {
           </div>
         ))}
       </dl>
+      {status.stdout_path && (
+        <details>
+          <summary>Its files on the cluster</summary>
+          <dl class="files">
+            {files.map(([name, path]) =>
+              path ? (
+                <div key={name}>
+                  <dt>{name}</dt>
+                  <dd>
+                    <code>{path}</code>
+                  </dd>
+                </div>
+              ) : null,
+            )}
+          </dl>
+        </details>
+      )}
     </section>
   );
 }

@@ -115,14 +115,16 @@ function useJobs(feed: Feed, url: string) {
       if (current.current.url !== url) return;
       if (!(error instanceof Refused)) failed(error);
       // What is shown stays; the header says how old it is.
-      else if (!error.isSignedOut && current.current.rows === undefined) setProblem(error.problem.message);
+      else if (!error.isSignedOut && current.current.rows === undefined) {
+        setRows(undefined);
+        setProblem(error.problem.message);
+      }
     }
   }, [feed, url]);
 
   useEffect(() => {
+    // What is shown stays until there is the next: a page that blinks at each letter is hard to read.
     current.current = { url, rows: undefined };
-    setRows(undefined);
-    setNext(undefined);
     setProblem(undefined);
     void load();
     const soon = pause(() => void load());
@@ -315,7 +317,7 @@ function Table({ rows, sort, change }: { rows: Row[]; sort: string; change: Chan
               </td>
               <td class="cluster">
                 {row.cluster}
-                {row.status.scheduler_id && <span class="dim"> {row.status.scheduler_id}</span>}
+                {row.status.scheduler_id && row.status.scheduler_id !== row.id && <span class="dim"> {row.status.scheduler_id}</span>}
               </td>
               <td class="elapsed">
                 <Elapsed status={row.status} created={row.created_at} limit={row.limit} />

@@ -98,7 +98,7 @@ function Form({ known, begin }: { known: Cluster[]; begin: Fields }) {
               />
               <Said name="script" wrong={wrong} />
               <p class="help">
-                It runs as your own account. Its <code>#SBATCH</code> lines are read; the fields beside it come first.
+                It runs as your own account. Its <code>#SBATCH</code> lines are read; the other fields come first.
               </p>
             </div>
           </div>
@@ -128,7 +128,7 @@ function Form({ known, begin }: { known: Cluster[]; begin: Fields }) {
             </div>
             <Line name="name" label="Name" example="my first job" {...field} />
             <div class="pair">
-              <Line name="time" label="Time limit" example="30m, 2h, 1-12:00:00" {...field} />
+              <Line name="time" label="Time limit" example="30m, 2h, 1d" {...field} />
               <Line name="nodes" label="Nodes" example="1" numeric {...field} />
             </div>
             <div class="pair">

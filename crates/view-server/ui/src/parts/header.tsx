@@ -101,9 +101,10 @@ function Live({ feed }: { feed: Feed }) {
   const seconds = heard === 0 ? 0 : Math.max(0, (now - heard) / 1000);
   const fresh = heard > 0 && seconds < FRESH_S;
   const state = !fresh ? "off" : way === "live" ? "on" : "asked";
-  const words = { on: "Live", asked: "Every 5 s", off: heard === 0 ? "Connecting" : "Offline" }[state];
+  const words = { on: "Live", asked: "Updating", off: heard === 0 ? "Connecting" : "Offline" }[state];
   const since = seconds < 2 ? "just now" : `${duration(seconds)} ago`;
-  const title = heard === 0 ? "Nothing was heard yet." : `Updated ${since}.`;
+  const how = state === "asked" ? " There is no live feed at present; lists are asked for every few seconds." : "";
+  const title = heard === 0 ? "Nothing was heard yet." : `Updated ${since}.${how}`;
   return (
     <span class={`live ${state}`} title={title} data-live={state}>
       <span class="dot" aria-hidden="true" />

@@ -2,7 +2,7 @@
 // out. Text is put into the document by hand: a log of megabytes is no matter for comparing trees.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { bytes } from "../format";
-import { Lines, type Part, logPath, openLog } from "../log";
+import { Lines, type Log, type Part, logPath, openLog } from "../log";
 import type { LogStream } from "../types";
 
 /** What the document holds; older lines go. */
@@ -12,7 +12,7 @@ const PIECE = 16 << 10;
 /** So near the end, the reader wants to see the end. */
 const NEAR_PX = 24;
 
-export function LogView({ job, tasks }: { job: string; tasks: number[] }) {
+export function LogView({ job, tasks, begun }: { job: string; tasks: number[]; begun: boolean }) {
   const [stream, setStream] = useState<LogStream>("stdout");
   const [task, setTask] = useState<number | undefined>(tasks[0]);
   const chosen = task ?? tasks[0];
@@ -55,7 +55,7 @@ export function LogView({ job, tasks }: { job: string; tasks: number[] }) {
             </select>
           </label>
         )}
-        <Output key={`${stream} ${chosen}`} job={job} stream={stream} task={chosen} />
+        <Output key={`${stream} ${chosen}`} log={{ job, stream, task: chosen, begun }} />
       </div>
     </section>
   );
@@ -63,14 +63,22 @@ export function LogView({ job, tasks }: { job: string; tasks: number[] }) {
 
 type State = { kind: "waiting" | "live" | "ended"; problem?: string | undefined };
 
-function Output({ job, stream, task }: { job: string; stream: LogStream; task: number | undefined }) {
+/** So long after a touch, a wheel or a key, what scrolls is the reader's doing. */
+const TOUCHED_MS = 1_000;
+
+function Output({ log }: { log: Log }) {
+  const { job, stream, task } = log;
   const box = useRef<HTMLDivElement>(null);
   const text = useRef<HTMLPreElement>(null);
   const [state, setState] = useState<State>({ kind: "waiting" });
   const [size, setSize] = useState(0);
   const [following, setFollowing] = useState(true);
   const wants = useRef(true);
+  const touched = useRef(Number.NEGATIVE_INFINITY);
 
+  const touch = () => {
+    touched.current = performance.now();
+  };
   const follow = (now: boolean) => {
     wants.current = now;
     setFollowing(now);
@@ -86,7 +94,8 @@ function Output({ job, stream, task }: { job: string; stream: LogStream; task: n
       frame = 0;
       if (wants.current && box.current) box.current.scrollTop = box.current.scrollHeight;
     };
-    const stop = openLog(job, stream, task, {
+    // As it was when this was opened: whether the job had begun then.
+    const stop = openLog(log, {
       parts: (parts) => {
         for (const part of parts) paper.add(part);
         frame ||= requestAnimationFrame(toEnd);
@@ -110,7 +119,7 @@ function Output({ job, stream, task }: { job: string; stream: LogStream; task: n
           <span class="dot" aria-hidden="true" />
           <span role="status">{state.problem && state.kind === "ended" ? "not to be had" : words}</span>
         </span>
-        <span class="dim">{bytes(size)}</span>
+        {size > 0 && <span class="dim">{bytes(size)}</span>}
       </span>
       <span class="log-tools">
         <label class="check">
@@ -127,7 +136,17 @@ function Output({ job, stream, task }: { job: string; stream: LogStream; task: n
         aria-labelledby={`tab-${stream}`}
         tabIndex={0}
         ref={box}
+        onWheel={touch}
+        onTouchMove={touch}
+        onKeyDown={touch}
+        onPointerDown={() => {
+          // The bar at the side is held until it is let go.
+          touched.current = Number.POSITIVE_INFINITY;
+          addEventListener("pointerup", touch, { once: true });
+        }}
         onScroll={({ currentTarget: at }) => {
+          // New lines and old ones that go move it, too: only its reader ends the following.
+          if (performance.now() - touched.current > TOUCHED_MS) return;
           const near = at.scrollHeight - at.scrollTop - at.clientHeight < NEAR_PX;
           if (near !== wants.current) {
             wants.current = near;
@@ -137,7 +156,7 @@ function Output({ job, stream, task }: { job: string; stream: LogStream; task: n
       >
         {size === 0 && (
           <p class="nothing">
-            {state.problem ?? (state.kind === "ended" ? "It printed nothing here." : "Nothing was printed yet.")}
+            {state.problem ?? { waiting: "Looking for it…", live: "Nothing was printed yet.", ended: "It printed nothing here." }[state.kind]}
           </p>
         )}
         <pre ref={text} />
