@@ -120,7 +120,8 @@ function useJob(feed: Feed, id: string) {
 
 function Shown({ job, events, reload }: { job: Job; events: Event[]; reload: () => void }) {
   const { spec, status } = job;
-  const why = status.reason ? reason(status.reason) : undefined;
+  // That a program ended with an error is said with its exit code already.
+  const why = status.reason && !(status.reason === "NonZeroExitCode" && status.exit) ? reason(status.reason) : undefined;
   const stale = isEnd(status.state) ? undefined : staleness(status.freshness);
   const tasks = useTasks(job);
   return (
