@@ -12,7 +12,8 @@ use crate::{
     sql::{get, parsed},
 };
 
-const SELECT: &str = "
+/// Those that there are; a condition may follow.
+pub(crate) const SELECT: &str = "
     SELECT c.name, c.site, c.integration, c.rev, c.status::text AS status,
            (s.seen_at IS NULL OR s.seen_at < now() - interval '30 seconds') AS away
     FROM clusters c JOIN sites s ON s.name = c.site WHERE c.withdrawn_at IS NULL";
@@ -48,7 +49,7 @@ impl Store {
     }
 }
 
-fn cluster(row: &Row) -> Result<Cluster, Error> {
+pub(crate) fn cluster(row: &Row) -> Result<Cluster, Error> {
     let name: ClusterName = parsed("clusters", row, "name")?;
     let status: &str = get(row, "status")?;
     let mut status: ClusterStatus = serde_json::from_str(status).map_err(|error| Error::Row {

@@ -10,12 +10,14 @@
 //! with a [`Link`]: whose job it is, is part of each query.
 #![forbid(unsafe_code)]
 
+mod announcements;
 mod audit;
 mod claims;
 mod clusters;
 mod desired;
 mod enrolment;
 mod error;
+pub mod feeds;
 mod jobs;
 pub mod life;
 mod replicas;
@@ -29,6 +31,7 @@ mod stats;
 mod store;
 mod users;
 
+pub use announcements::{ANNOUNCEMENT_CHARS_MAX, ANNOUNCEMENTS_MAX};
 pub use audit::{Actor, AuditEntry};
 pub use claims::CLAIM_MAX;
 pub use desired::{Again, DesiredCursor, DesiredPage};

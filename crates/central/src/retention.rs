@@ -37,7 +37,7 @@ const LOCK: i64 = i64::from_be_bytes(*b"forebay\x02");
 
 /// What else grows: name, statement deleting at most `$1` rows. A claim's answer
 /// is wanted again within minutes, not days.
-const OTHERS: [(&str, &str); 8] = [
+const OTHERS: [(&str, &str); 9] = [
     (
         "retention.idempotency_keys",
         "DELETE FROM idempotency_keys WHERE (user_id, key) IN (
@@ -83,6 +83,13 @@ const OTHERS: [(&str, &str); 8] = [
         "retention.page_sessions",
         "DELETE FROM page_sessions WHERE id IN (
              SELECT id FROM page_sessions WHERE expires_at < now() - interval '1 day' ORDER BY expires_at LIMIT $1)",
+    ),
+    (
+        "retention.announcements",
+        "DELETE FROM announcements WHERE id IN (
+             SELECT id FROM announcements
+             WHERE created_at < now() - interval '30 days' AND coalesce(withdrawn_at, until) < now() - interval '30 days'
+             ORDER BY created_at LIMIT $1)",
     ),
 ];
 

@@ -47,6 +47,10 @@ impl Store {
                 "V4__sessions",
                 include_str!("../migrations/V4__sessions.sql"),
             ),
+            (
+                "V5__announcements",
+                include_str!("../migrations/V5__announcements.sql"),
+            ),
         ])?;
         migrate::run(&self.pool, &runner).await
     }

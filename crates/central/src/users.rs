@@ -233,6 +233,33 @@ impl Store {
             .await?;
         Ok(row.is_some())
     }
+
+    /// The same for many callers at once, in their order.
+    pub async fn all_still_good(&self, callers: &[Caller]) -> Result<Vec<bool>, Error> {
+        let tokens: Vec<_> = callers.iter().map(|caller| caller.token.uuid()).collect();
+        let sessions: Vec<_> = callers
+            .iter()
+            .map(|caller| caller.session.map(TokenId::uuid))
+            .collect();
+        let client = self.client().await?;
+        let rows = client
+            .named("tokens.all_still_good")
+            .query(
+                &format!(
+                    "SELECT (t.id IS NOT NULL) AS good
+                     FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS asked (token, session, place)
+                     LEFT JOIN (tokens t JOIN users u ON u.id = t.user_id)
+                         ON t.id = asked.token AND {TOKEN_IS_GOOD}
+                         AND (asked.session IS NULL OR EXISTS (
+                             SELECT FROM page_sessions s
+                             WHERE s.id = asked.session AND s.token = t.id AND {SESSION_IS_GOOD}))
+                     ORDER BY asked.place"
+                ),
+                &[&tokens, &sessions],
+            )
+            .await?;
+        rows.iter().map(|row| get(row, "good")).collect()
+    }
 }
 
 /// The operating system gives no randomness: nothing of ours can go on.

@@ -56,9 +56,9 @@ pub mod routes;
 mod server;
 mod shield;
 pub mod sse;
-mod unparsed;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod unparsed;
 
 pub use app::App;
 pub use body::Body;

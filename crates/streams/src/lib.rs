@@ -3,7 +3,7 @@
 //! - [`follow`]: a growing file, by byte offset, to its end.
 //! - [`utf8`]: chunks of text without torn characters.
 //! - [`range`]: one HTTP byte range, parsed and resolved.
-//! - [`fanout`]: one sender, many readers; a slow one loses its place, nobody waits.
+//! - [`hub`]: one sender, many readers, each with a bounded mailbox; a slow one is told, nobody waits.
 //!
 //! ```no_run
 //! use forebay_streams::follow::{Follower, Item, Options};
@@ -23,7 +23,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-pub mod fanout;
 pub mod follow;
+pub mod hub;
 pub mod range;
 pub mod utf8;

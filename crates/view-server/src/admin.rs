@@ -11,12 +11,12 @@ use std::{
 
 use forebay_central::{Actor, Store};
 use forebay_http::tls::Certificates;
-use forebay_wire::link::Ticket;
+use forebay_wire::{Timestamp, link::Ticket};
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
 use crate::{
-    command::{Site, SiteEnrol, Token, TokenCreate, User},
+    command::{Announce, Site, SiteEnrol, Token, TokenCreate, User},
     config::{Config, is_loopback},
 };
 
@@ -194,6 +194,43 @@ async fn site_enrol(store: &Store, config: &Config, enrol: SiteEnrol) -> Result<
             Ok(())
         }
     }
+}
+
+/// `announce …`
+pub async fn announce(store: &Store, announce: Announce) -> Result<(), AdminError> {
+    match announce {
+        Announce::Add {
+            text,
+            level,
+            ends_in,
+        } => {
+            let until =
+                ends_in.and_then(|age| Timestamp::now().get().checked_add(age.try_into().ok()?));
+            let id = store
+                .announce(&text, level, until.map(Timestamp::from), &operator())
+                .await?;
+            println!("Announced {id}.");
+        }
+        Announce::List => {
+            for one in store.announcements().await? {
+                let end = one
+                    .until
+                    .map_or_else(|| "until withdrawn".into(), |at| format!("until {at}"));
+                println!(
+                    "{}  {}  made {}  {end}  {}",
+                    one.id,
+                    one.level,
+                    one.created_at,
+                    one.text.replace('\n', " ")
+                );
+            }
+        }
+        Announce::Withdraw { id } => {
+            store.announcement_withdraw(id, &operator()).await?;
+            println!("Withdrew {id}.");
+        }
+    }
+    Ok(())
 }
 
 /// A new file for a secret, made before the secret, so that none is made in vain.

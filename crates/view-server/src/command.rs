@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use forebay_wire::{KeyId, Pin, SiteName, TokenId};
+use forebay_wire::{AnnouncementId, KeyId, Pin, SiteName, TokenId, feed::Level};
 
 /// The public API of Forebay, and the central side of its sites' links.
 #[derive(Debug, Parser)]
@@ -40,6 +40,9 @@ pub enum Action {
     /// Certificates.
     #[command(subcommand)]
     Tls(Tls),
+    /// What is said to everybody who has signed in.
+    #[command(subcommand)]
+    Announce(Announce),
     /// Bring the database's schema up to date and end.
     Migrate,
     /// Print the `OpenAPI` document.
@@ -172,6 +175,29 @@ pub struct SelfSigned {
     /// A host name or address of this server, besides those of loopback; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub name: Vec<String>,
+}
+
+/// What is said to everybody who has signed in.
+#[derive(Debug, Subcommand)]
+pub enum Announce {
+    /// Announce something, at once.
+    Add {
+        /// Plain text, at most 2,000 characters.
+        text: String,
+        /// `info` or `warning`.
+        #[arg(long, default_value = "info")]
+        level: Level,
+        /// When it ends by itself: `12h`, `3d`; when it is withdrawn if left out.
+        #[arg(long, value_name = "TIME", value_parser = parse_age)]
+        ends_in: Option<std::time::Duration>,
+    },
+    /// List what is in force.
+    List,
+    /// Take an announcement back.
+    Withdraw {
+        /// Its id, `n…`, as `announce list` shows it.
+        id: AnnouncementId,
+    },
 }
 
 /// `90s`, `15m`, `12h`, `30d`, `52w`.

@@ -83,6 +83,7 @@ async fn administer(action: Action, config: &Config) -> Result<(), Box<dyn Error
         Action::User(user) => admin::user(&store, user).await?,
         Action::Token(token) => admin::token(&store, token).await?,
         Action::Site(site) => admin::site(&store, config, site).await?,
+        Action::Announce(announce) => admin::announce(&store, announce).await?,
         Action::Migrate => println!("The database is up to date."),
         Action::Serve | Action::Openapi | Action::Check | Action::Tls(_) => {}
     }

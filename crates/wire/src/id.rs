@@ -147,6 +147,10 @@ id!(
     /// The key that a site enrolled: `e` and 26 characters.
     KeyId, 'e'
 );
+id!(
+    /// An announcement: `n` and 26 characters.
+    AnnouncementId, 'n'
+);
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 //! | module | who speaks | to whom |
 //! |---|---|---|
 //! | [`api`] | people and programs | the view-server |
+//! | [`feed`] | realtime | whoever watches: browsers, programs |
 //! | [`link`] | the agent of a site | the view-server, and back through the tunnel |
 //! | [`ipc`] | the agent | a user-agent |
 //!
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod feed;
 pub mod id;
 pub mod ipc;
 pub mod link;
@@ -29,7 +31,7 @@ pub mod problem;
 pub mod state;
 mod timestamp;
 
-pub use id::{JobId, KeyId, TokenId, UserId};
+pub use id::{AnnouncementId, JobId, KeyId, TokenId, UserId};
 pub use name::{ClusterName, SiteName};
 pub use pin::{Pin, PinError, hex};
 pub use problem::{Code, Detail, Problem, Retry};

@@ -1,3 +1,5 @@
+//! Which copies the reaper touches, and which never.
+
 use forebay_wire::{JobState, Timestamp};
 use proptest::prelude::*;
 

@@ -82,7 +82,7 @@ impl Store {
         let bytes = i32::try_from(text.len()).unwrap_or(i32::MAX);
         let (key, digest) = new.key.unzip();
         let digest = digest.as_ref().map(<[u8; 32]>::as_slice);
-        let body = super::write::body(life.state, life.event_seq)?;
+        let body = super::write::body(life.state, caller.user, (0, life.event_seq))?;
         let cluster = new.spec.cluster.as_str();
         let name = new.spec.name.as_deref().unwrap_or_default();
         let topic = format!("user:{}", caller.user);

@@ -132,7 +132,8 @@ pub(crate) fn task_column(task: Option<u32>) -> i64 {
     task.map_or(-1, i64::from)
 }
 
-fn event(row: &Row) -> Result<Option<JobEvent>, Error> {
+/// An event, from the columns of `job_events`; none where `seq` is null.
+pub(crate) fn event(row: &Row) -> Result<Option<JobEvent>, Error> {
     let Some(seq) = get::<Option<i64>>(row, "seq")? else {
         return Ok(None);
     };

@@ -15,8 +15,10 @@ pub use create::{Created, NewJob};
 pub use events::{Events, JobPlace, LogTail};
 pub use list::{JobFilter, JobSort};
 
-pub(crate) use events::task_column;
-pub(crate) use row::{LIFE_COLUMNS, life, task_row};
+pub(crate) use events::{event, task_column};
+pub(crate) use row::{
+    ITEM_COLUMNS, JOB_TABLES, LIFE_COLUMNS, life, shown_freshness, status, task_row,
+};
 pub(crate) use write::{Change, Guard, raw, write};
 
 use forebay_wire::{JobId, api::Job};

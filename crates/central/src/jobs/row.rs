@@ -12,6 +12,15 @@ use crate::{
     sql::{count, get, moment, moment_opt, parsed},
 };
 
+/// Whether the site or the scheduler of the job `j` is silent, by its site `s` and cluster `c`: a site that was silent
+/// for three heartbeats of the link is away, and so is a scheduler of which its site says that it does not answer.
+macro_rules! away {
+    () => {
+        "(s.seen_at IS NULL OR s.seen_at < now() - interval '30 seconds' \
+         OR c.status ->> 'freshness' IS DISTINCT FROM 'live')"
+    };
+}
+
 macro_rules! life_columns {
     () => {
         "j.state, j.run, j.freshness, j.rev, j.event_seq, j.reason, j.cancel_wanted_at, \
@@ -23,13 +32,19 @@ macro_rules! life_columns {
 /// What [`Life`] is made of.
 pub(crate) const LIFE_COLUMNS: &str = life_columns!();
 
-/// What [`JobRow`] is made of, from [`JOB_TABLES`]. A site that was silent for
-/// three heartbeats of the link is away, and so is a scheduler of which its site
-/// says that it does not answer.
+/// What [`JobRow`] is made of, from [`JOB_TABLES`].
 pub(crate) const JOB_COLUMNS: &str = concat!(
-    "j.id, u.name AS owner_name, j.site, j.created_at, j.spec::text AS spec, \
-     (s.seen_at IS NULL OR s.seen_at < now() - interval '30 seconds' \
-      OR c.status ->> 'freshness' IS DISTINCT FROM 'live') AS away, ",
+    "j.id, u.name AS owner_name, j.site, j.created_at, j.spec::text AS spec, ",
+    away!(),
+    " AS away, ",
+    life_columns!()
+);
+
+/// What an item of a list of jobs is made of, from [`JOB_TABLES`]: without the spec, which may be large.
+pub(crate) const ITEM_COLUMNS: &str = concat!(
+    "j.id, u.name AS owner_name, j.owner, j.site, j.cluster, j.name, j.created_at, ",
+    away!(),
+    " AS away, ",
     life_columns!()
 );
 
@@ -63,12 +78,7 @@ impl<'a> JobRow<'a> {
 
     pub(crate) fn job(self) -> Result<Job, Error> {
         let spec = spec_of(self.id, self.spec)?;
-        let held = !matches!(self.life.state, JobState::Draft | JobState::Queued);
-        let freshness = match self.life.freshness {
-            // Its site, or its scheduler, is silent: what it last said may be old.
-            Freshness::Live if self.away && held && !self.life.state.is_end() => Freshness::Stale,
-            freshness => freshness,
-        };
+        let freshness = shown_freshness(&self.life, self.away);
         Ok(Job {
             id: self.id,
             rev: self.life.rev,
@@ -81,6 +91,16 @@ impl<'a> JobRow<'a> {
                 ..status(self.life)
             },
         })
+    }
+}
+
+/// How fresh a job's state is, as far as its site and its scheduler are heard.
+pub(crate) fn shown_freshness(life: &Life, away: bool) -> Freshness {
+    let held = !matches!(life.state, JobState::Draft | JobState::Queued);
+    match life.freshness {
+        // Its site, or its scheduler, is silent: what it last said may be old.
+        Freshness::Live if away && held && !life.state.is_end() => Freshness::Stale,
+        freshness => freshness,
     }
 }
 

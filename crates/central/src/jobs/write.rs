@@ -24,6 +24,14 @@ pub(crate) struct Change {
     pub(crate) seq: Option<i64>,
 }
 
+impl Change {
+    /// The newest event before the change.
+    fn before_event_seq(&self) -> i64 {
+        let new = i64::try_from(self.events.len()).unwrap_or(i64::MAX);
+        self.after.event_seq.saturating_sub(new)
+    }
+}
+
 /// Who else may have changed the row: nobody, since it is locked. A row that
 /// does not pass the guard is a bug, and the transaction is given up.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -192,14 +200,25 @@ fn feed_rows(change: &Change) -> [Result<feed::Row, Error>; 2] {
             kind: "job".into(),
             key: change.id.to_string(),
             rev: change.after.rev,
-            body: body(change.after.state, change.after.event_seq)?,
+            body: body(
+                change.after.state,
+                change.owner,
+                (change.before_event_seq(), change.after.event_seq),
+            )?,
         })
     })
 }
 
-/// What a feed row says of a job: enough to know whether to look.
-pub(super) fn body(state: JobState, event_seq: i64) -> Result<Box<RawValue>, Error> {
-    raw(&serde_json::json!({ "state": state.as_str(), "event_seq": event_seq }))
+/// What a feed row says of a job: whose it is, and which events are new. Readers fetch the rest, once for all who
+/// watch.
+pub(super) fn body(
+    state: JobState,
+    owner: UserId,
+    (events_from, event_seq): (i64, i64),
+) -> Result<Box<RawValue>, Error> {
+    raw(&serde_json::json!({
+        "state": state.as_str(), "owner": owner, "events_from": events_from, "event_seq": event_seq,
+    }))
 }
 
 /// A JSON value for a feed row.

@@ -2,6 +2,7 @@
 
 mod claims;
 mod enrolment;
+mod feeds;
 mod instance;
 mod jobs;
 mod life;

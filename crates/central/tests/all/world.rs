@@ -63,7 +63,10 @@ pub(crate) fn released(id: &str) -> Observation {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let db = Database::new().await;
+        Self::with(Database::new().await)
+    }
+
+    pub(crate) fn with(db: Database) -> Self {
         let store = db.store();
         Self { store, _db: db }
     }

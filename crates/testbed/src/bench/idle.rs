@@ -31,7 +31,7 @@ pub(super) async fn run(report: &mut Report) -> Result<(), Failure> {
         return Err(format!("the job failed: {}", done.stderr()).into());
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    for service in ["view-server", "agent"] {
+    for service in ["view-server", "realtime", "agent"] {
         let memory = site.named(service)?.memory().ok_or("the service is gone")?;
         report.at_most(
             "idle",
@@ -51,11 +51,12 @@ pub(super) async fn run(report: &mut Report) -> Result<(), Failure> {
             MEMORY_MIB_MAX,
         );
     }
-    for service in ["view-server", "agent"] {
+    for service in ["view-server", "realtime", "agent"] {
         site.stop_service(service).await?;
         let began = Instant::now();
         match service {
             "agent" => site.start_agent().await?,
+            "realtime" => site.start_realtime(0).await?,
             _ => site.start_view_server().await?,
         }
         let took = began.elapsed().as_secs_f64();

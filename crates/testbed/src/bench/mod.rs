@@ -3,6 +3,7 @@
 
 mod cpu;
 mod idle;
+mod realtime;
 mod report;
 mod submit;
 
@@ -18,6 +19,10 @@ const BENCHES: &[(&str, &str)] = &[
     (
         "submit",
         "500 short jobs by API to a real Slurm, beside `xargs -P8 sbatch`",
+    ),
+    (
+        "realtime",
+        "10,000 readers on one realtime: time to all, memory of each; stalled readers; from the database to a reader",
     ),
     (
         "idle",
@@ -46,6 +51,7 @@ pub async fn run(name: Option<&str>, json: bool) -> ExitCode {
     for name in chosen {
         let result = match name {
             "submit" => submit::run(&mut report).await,
+            "realtime" => realtime::run(&mut report).await,
             _ => idle::run(&mut report).await,
         };
         if let Err(error) = result {

@@ -14,6 +14,8 @@ pub(super) struct Settings<'a> {
     /// Of the agent's database.
     pub(super) socket_dir: &'a Path,
     pub(super) view_server: &'a str,
+    /// Where the page finds realtime, if there is one.
+    pub(super) realtime: Option<&'a str>,
     pub(super) agent: &'a str,
     pub(super) user_agent: &'a Path,
     /// Where agents reach the view-server.
@@ -44,11 +46,15 @@ pub(super) fn view_server(settings: &Settings<'_>) -> String {
         Some(_) => format!("ui_dir = {}\n", path(&settings.dir.join(UI))),
         None => String::new(),
     };
+    let realtime = settings.realtime.map_or_else(String::new, |address| {
+        format!("realtime_url = {}\n", text(format!("http://{address}")))
+    });
     format!(
         "listen = {listen}\n\
          url = {url}\n\
          environment = {environment}\n\
          {ui}\
+         {realtime}\
          {tls}[database]\n\
          socket_dir = {socket_dir}\n\
          [log]\n\
@@ -56,6 +62,31 @@ pub(super) fn view_server(settings: &Settings<'_>) -> String {
         listen = text(settings.view_server),
         url = text(settings.agents_reach),
         environment = text(settings.environment),
+        socket_dir = path(&settings.dir.join("s")),
+        filter = text(&settings.options.log_filter),
+    )
+}
+
+/// Of the replica that listens there.
+pub(super) fn realtime(settings: &Settings<'_>, listen: &str) -> String {
+    let scheme = if settings.options.tls {
+        "https"
+    } else {
+        "http"
+    };
+    format!(
+        "listen = {listen}\n\
+         environment = {environment}\n\
+         origins = [{origin}]\n\
+         {lines}\n\
+         [database]\n\
+         socket_dir = {socket_dir}\n\
+         [log]\n\
+         filter = {filter}\n",
+        listen = text(listen),
+        environment = text(settings.environment),
+        origin = text(format!("{scheme}://{}", settings.view_server)),
+        lines = settings.options.realtime_lines,
         socket_dir = path(&settings.dir.join("s")),
         filter = text(&settings.options.log_filter),
     )
@@ -115,6 +146,7 @@ mod tests {
             dir: Path::new("/var/tmp/x"),
             run_dir: Path::new("/var/tmp/x/run"),
             socket_dir: Path::new("/var/tmp/x/s"),
+            realtime: None,
             view_server: "127.0.0.1:20000",
             agent: "127.0.0.1:20001",
             user_agent: Path::new("/var/tmp/a \"b\"/forebay-user-agent"),
@@ -126,6 +158,7 @@ mod tests {
     fn the_files_of_a_local_site() {
         let options = Options::default();
         insta::assert_snapshot!("view_server", view_server(&settings(&options)));
+        insta::assert_snapshot!("realtime", realtime(&settings(&options), "127.0.0.1:20002"));
         insta::assert_snapshot!("agent", agent(&settings(&options)));
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Error, Site, VIEW_SERVERS, failed};
+use super::{Error, REALTIME, Site, VIEW_SERVERS, failed};
 use crate::process::{Daemon, Exit};
 use crate::procfs;
 
@@ -14,12 +14,15 @@ use crate::procfs;
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
 impl Site {
-    /// Stops everything in order: the agent, which ends its user-agents, then the view-server and
-    /// Postgres; then whatever jobs it left running on this host, and removes the directory.
+    /// Stops everything in order: the agent, which ends its user-agents, then realtime, the
+    /// view-server and Postgres; then whatever jobs it left running on this host, and removes the directory.
     /// Jobs in a Slurm are the Slurm's.
     pub async fn stop(self) -> Result<(), Error> {
         let mut result = Ok(());
-        let order = ["agent-2", "agent"].into_iter().chain(VIEW_SERVERS);
+        let order = ["agent-2", "agent"]
+            .into_iter()
+            .chain(REALTIME)
+            .chain(VIEW_SERVERS);
         let running = |name: &&str| self.lock().contains_key(name);
         let order: Vec<_> = order
             .chain(["postgres-2", "postgres"])
@@ -33,7 +36,7 @@ impl Site {
         result
     }
 
-    /// Stops a service in order: `postgres`, `view-server` or `agent`.
+    /// Stops a service in order: `postgres`, `view-server`, `agent` or one of [`super::REALTIME`].
     pub async fn stop_service(&self, name: &'static str) -> Result<Exit, Error> {
         let stopped = self.named(name)?.stop(STOP_DEADLINE).await;
         stopped.map_err(failed(format!("{name} does not stop")))

@@ -1,8 +1,8 @@
-//! A whole installation of Forebay on this machine: Postgres, view-server, agent.
+//! A whole installation of Forebay on this machine: Postgres, view-server, realtime, agent.
 //!
 //! The programs are the built ones, started as an operator would start them, with configuration
 //! files and the operator's commands; nothing is linked in. As root each job runs as its owner,
-//! and the view-server as an account that may nothing else; as an ordinary user the installation
+//! and view-server and realtime as an account that may nothing else; as an ordinary user the installation
 //! runs that user's own jobs. Everything listens on loopback
 //! or on unix sockets, in a directory and an environment of its own, so that several
 //! installations run side by side, also over one Slurm.
@@ -52,6 +52,8 @@ use front::Front;
 pub const CLUSTER: &str = "hpc";
 /// The name of its site.
 pub const SITE: &str = "here";
+/// The replicas of realtime by name, the first as many as are wanted.
+pub const REALTIME: [&str; 3] = ["realtime", "realtime-2", "realtime-3"];
 /// How long one run of the command may take.
 const CLI_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -88,6 +90,10 @@ pub struct Options {
     pub users: Vec<String>,
     /// How often the agent looks at the scheduler, in milliseconds; its own default if absent.
     pub poll_ms: Option<u64>,
+    /// How many replicas of realtime, at most as many as [`REALTIME`] names.
+    pub realtime: usize,
+    /// Lines more of realtime's configuration, before its tables: `limits.clients = 5`.
+    pub realtime_lines: String,
     /// What the services log: a level, or `target=level,…`.
     pub log_filter: String,
     /// View-servers over the one database, at most three. With several the agent reaches them in
@@ -107,12 +113,14 @@ pub struct Options {
 const VIEW_SERVERS: [&str; 3] = ["view-server", "view-server-2", "view-server-3"];
 
 impl Default for Options {
-    /// Two slots on this host, no users, a look each 100 ms.
+    /// Two slots on this host, no users, a look each 100 ms, one realtime.
     fn default() -> Self {
         Self {
             scheduler: Scheduler::Local { slots: 2 },
             users: Vec::new(),
             poll_ms: Some(100),
+            realtime: 1,
+            realtime_lines: String::new(),
             log_filter: "info".to_owned(),
             replicas: 1,
             front: false,
@@ -131,7 +139,7 @@ pub struct Site {
     daemons: Mutex<BTreeMap<&'static str, Arc<Daemon>>>,
     options: Options,
     users: BTreeMap<String, Account>,
-    /// Whom the view-server runs as, where we are root.
+    /// Whom view-server and realtime run as, where we are root.
     view: Option<Account>,
     ports: PortBlock,
     guard: Arc<Guard>,
@@ -232,6 +240,21 @@ impl Site {
         format!("127.0.0.1:{}", self.ports.get(1).unwrap_or_default())
     }
 
+    /// Where a replica of realtime listens, the first being 0: `127.0.0.1:port`.
+    pub fn realtime_address(&self, replica: usize) -> String {
+        let port = u16::try_from(replica).ok();
+        let port = port.and_then(|replica| {
+            self.ports
+                .get((2 + self.options.replicas).checked_add(replica)?)
+        });
+        format!("127.0.0.1:{}", port.unwrap_or_default())
+    }
+
+    /// The replicas of realtime by name.
+    pub fn realtimes(&self) -> &'static [&'static str] {
+        &REALTIME[..self.options.realtime.min(REALTIME.len())]
+    }
+
     /// The name of the installation's environment, one of its own for each. Users' files are
     /// below `~/.local/state/forebay/<environment>`.
     pub fn environment(&self) -> String {
@@ -280,7 +303,7 @@ impl Site {
         self.dir().join("s")
     }
 
-    /// The file a service logs to: `postgres`, `view-server` or `agent`.
+    /// The file a service logs to: `postgres`, `view-server`, `agent` or one of [`REALTIME`].
     pub fn log_file(&self, service: &str) -> PathBuf {
         self.dir().join("log").join(format!("{service}.log"))
     }

@@ -39,6 +39,7 @@ impl Site {
             dir: self.dir(),
             run_dir: &dir.join("run"),
             socket_dir: &socket_dir,
+            realtime: None,
             view_server: "",
             agent: &address,
             user_agent: &user_agent,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::config::{self, Settings};
 use super::front::Front;
-use super::{Error, Options, SITE, Site, VIEW_SERVERS, failed, probe};
+use super::{Error, Options, REALTIME, SITE, Site, VIEW_SERVERS, failed, probe};
 use crate::accounts::{self, Account};
 use crate::guard::Guard;
 use crate::ports::PortBlock;
@@ -26,8 +26,10 @@ pub(super) async fn start(options: Options, progress: Progress<'_>) -> Result<Si
     let is_root = rustix::process::geteuid().is_root();
     let view = is_root.then(accounts::ensure_view).transpose();
     let view = view.map_err(Error::Account)?;
-    // The view-server's, the agent's, another agent's, and those of further view-servers.
-    let ports = PortBlock::take(3 + options.replicas).map_err(Error::Ports)?;
+    let realtimes = options.realtime.min(REALTIME.len());
+    // The view-server's, the agent's, another agent's, those of further view-servers, and realtime's.
+    let ports = 3 + options.replicas + u16::try_from(realtimes).unwrap_or_default();
+    let ports = PortBlock::take(ports).map_err(Error::Ports)?;
     let guard = Guard::with_dir("site").map_err(Error::Guard)?;
     let mut site = Site {
         daemons: Mutex::new(BTreeMap::new()),
@@ -65,6 +67,10 @@ pub(super) async fn start(options: Options, progress: Progress<'_>) -> Result<Si
     progress("starting forebay-view-server");
     for replica in 0..site.options.replicas {
         site.start_replica(replica).await?;
+    }
+    for replica in 0..realtimes {
+        progress("starting forebay-realtime");
+        site.start_realtime(replica).await?;
     }
     progress("enrolling the site; starting forebay-agent");
     let enrol = ["enrol", "--token-file", &out];
@@ -142,14 +148,17 @@ impl Site {
         let (view_server, agent) = (self.view_server_address(), self.agent_address());
         let environment = self.environment();
         let scheme = if self.options.tls { "https" } else { "http" };
-        let reached = self.front.as_ref().map_or(view_server, Front::address);
+        let reached = self.front.as_ref().map(Front::address);
+        let reached = reached.unwrap_or_else(|| view_server.clone());
+        let realtime = (!self.realtimes().is_empty()).then(|| self.realtime_address(0));
         let settings = Settings {
             options: &self.options,
             environment: &environment,
             dir: self.dir(),
             run_dir: &self.dir().join("run"),
             socket_dir: &self.socket_dir(),
-            view_server: "",
+            view_server: &view_server,
+            realtime: realtime.as_deref(),
             agent: &agent,
             user_agent: &user_agent,
             agents_reach: &format!("{scheme}://{reached}"),
@@ -165,6 +174,10 @@ impl Site {
                     ..settings
                 });
                 fs::write(etc.join(format!("{name}.toml")), text)?;
+            }
+            for (replica, name) in self.realtimes().iter().enumerate() {
+                let config = config::realtime(&settings, &self.realtime_address(replica));
+                fs::write(etc.join(format!("{name}.toml")), config)?;
             }
             fs::write(etc.join("agent.toml"), config::agent(&settings))
         };
@@ -219,7 +232,7 @@ impl Site {
         Ok(())
     }
 
-    /// As the account of the view-server, where it has one of its own.
+    /// As the account of view-server and realtime, where they have one of their own.
     fn as_view(&self, command: Command) -> Result<Command, Error> {
         match &self.view {
             Some(view) => Ok(command.user(User::of(view).map_err(Error::Place)?)),
@@ -293,6 +306,19 @@ impl Site {
             .wait_ready(START_DEADLINE, || probe::is_ready(&address, pin))
             .await;
         waited.map_err(failed("the view-server does not come up"))
+    }
+
+    /// Starts a replica of realtime, the first being 0, also again, and waits until it is ready.
+    pub async fn start_realtime(&self, replica: usize) -> Result<(), Error> {
+        let name = self.realtimes().get(replica).copied();
+        let name = name.ok_or_else(|| Error::NotRunning("that replica of realtime".to_owned()))?;
+        let command = self.service_command("forebay-realtime", name, &["serve"])?;
+        let daemon = self.start_service(name, self.as_view(command)?).await?;
+        let address = self.realtime_address(replica);
+        let waited = daemon
+            .wait_ready(START_DEADLINE, || probe::is_ready(&address, None))
+            .await;
+        waited.map_err(failed("realtime does not come up"))
     }
 
     /// Starts the agent, also again, and waits until its link is up.

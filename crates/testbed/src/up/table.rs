@@ -42,6 +42,7 @@ fn rows(stack: &Stack) -> Vec<Row> {
         let place = match name {
             "postgres" => site.socket_dir().display().to_string(),
             "agent" => format!("http://{} (health, metrics)", site.agent_address()),
+            "realtime" => format!("http://{} (feeds)", site.realtime_address(0)),
             _ => site.api_url(),
         };
         rows.push(Row {
@@ -128,7 +129,17 @@ fn users(stack: &Stack, text: &mut String) -> std::fmt::Result {
             site.api_url()
         )?;
     }
-    writeln!(text, "  curl {}/api/v1/openapi.json", site.api_url())
+    writeln!(text, "  curl {}/api/v1/openapi.json", site.api_url())?;
+    if let Some(user) = stack.users.first() {
+        writeln!(text, "\nWhat changes, as it changes")?;
+        writeln!(
+            text,
+            "  curl -N -H \"Authorization: Bearer $(cat {})\" 'http://{}/rt/v1/events?topic=jobs'",
+            token_file(site, &user.name).display(),
+            site.realtime_address(0)
+        )?;
+    }
+    Ok(())
 }
 
 /// A copy of a user's token that is ours: the command refuses a file of somebody else's, and

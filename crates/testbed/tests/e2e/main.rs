@@ -14,6 +14,7 @@ mod link;
 mod local;
 mod logs;
 mod page;
+mod realtime;
 mod refusals;
 mod specs;
 mod up;

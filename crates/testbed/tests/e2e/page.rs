@@ -28,12 +28,10 @@ impl<'w> Person<'w> {
         browser.size(1280, 860).await.unwrap();
         let url = format!("{}{path}", world.site.api_url());
         browser.open(&url).await.unwrap();
-        // Without realtime the page asks for it in vain, and then does without.
-        let meant = vec!["/rt/v1/ws"];
         Self {
             browser,
             world,
-            meant,
+            meant: Vec::new(),
         }
     }
 

@@ -102,6 +102,8 @@ fn without_slurm_it_stays_until_interrupted() {
         "export FOREBAY_TOKEN_FILE=",
         "psql -h ",
         "view-server",
+        "realtime",
+        "/rt/v1/events?topic=jobs",
         "user-agent of ",
         "gdb -p",
         "The page",

@@ -130,6 +130,30 @@ async fn from_an_empty_database_to_a_caller() {
     assert!(bad(&tokio_run(&["site", "revoke", "nowhere"])).contains("no such"));
     assert!(good(&tokio_run(&["site", "list"])).starts_with("here  link 0  never seen"));
     assert!(good(&tokio_run(&["site", "revoke", "here"])).contains("Revoked 0"));
+    assert!(bad(&tokio_run(&["announce", "add", ""])).contains("plain text"));
+    assert!(
+        bad(&tokio_run(&["announce", "add", "x", "--level", "loud"])).contains("info or warning")
+    );
+    let announced = good(&tokio_run(&[
+        "announce",
+        "add",
+        "Come in.",
+        "--ends-in",
+        "3d",
+    ]));
+    let id = announced
+        .trim()
+        .trim_start_matches("Announced ")
+        .trim_end_matches('.');
+    let listed = good(&tokio_run(&["announce", "list"]));
+    assert!(
+        listed.starts_with(&format!("{id}  info  made ")),
+        "{listed}"
+    );
+    good(&tokio::task::block_in_place(|| {
+        run(&config, &["announce", "withdraw", id])
+    }));
+    assert_eq!(good(&tokio_run(&["announce", "list"])), "");
     let list = good(&tokio_run(&["token", "list"]));
     assert_eq!(list.lines().count(), 2);
     assert!(
