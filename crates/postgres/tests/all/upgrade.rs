@@ -105,10 +105,8 @@ fn data_settings_and_the_feed_survive() {
         let mut instance = filled();
         // As after a kill: the log must be replayed by the old server first.
         instance.restart();
-        let before = runtime().block_on(async {
-            let cursor = Reader::new(instance.pool()).now().await.expect("a cursor");
-            cursor
-        });
+        let before = runtime()
+            .block_on(async { Reader::new(instance.pool()).now().await.expect("a cursor") });
         let running = runtime().block_on(instance.private.upgrade(
             &to_the_other(link),
             &CancellationToken::new(),
@@ -137,8 +135,15 @@ fn data_settings_and_the_feed_survive() {
             old: Some(aside.clone()),
         };
         assert_eq!(upgraded, expected);
-        use Step::{Analyse, Check, Make, Settle, Switch};
-        assert_eq!(steps, [Settle, Make, Check, Step::Upgrade, Switch, Analyse]);
+        let all = [
+            Step::Settle,
+            Step::Make,
+            Step::Check,
+            Step::Upgrade,
+            Step::Switch,
+            Step::Analyse,
+        ];
+        assert_eq!(steps, all);
         assert_eq!((version(&instance.data()), version(&aside)), (18, from));
         for gone in ["data.upgrade", "up", "upgrade.whole", "upgrade.analyse"] {
             assert!(!instance.data().with_file_name(gone).exists(), "{gone}");

@@ -16,7 +16,7 @@ pub use policy::PolicyGuard;
 pub enum Server {
     /// The databases.
     Postgres,
-    /// What brings another version of them, from PyPI.
+    /// What brings another version of them, from `PyPI`.
     OtherPostgres,
     /// Who speaks, between Slurm's daemons and its users.
     Munge,

