@@ -17,10 +17,24 @@ const KEY: i64 = 0x0066_6f72_6562_6179;
 /// How long the database may be away before the agent gives up and ends.
 const AWAY_MAX: Duration = Duration::from_secs(120);
 
+/// How long the database may take to come up when the agent starts: after a crash of the host
+/// both start at once.
+const START_MAX: Duration = Duration::from_secs(30);
+const START_RETRY: Duration = Duration::from_millis(250);
+
 /// Takes the site for this process, and ends the service when somebody else has it.
 pub async fn hold_site(pool: &Pool, tasks: &Tasks) -> Result<(), StoreError> {
-    let Some((client, connection)) = acquire(pool).await? else {
-        return Err(StoreError::Held);
+    let began = Instant::now();
+    let (client, connection) = loop {
+        match acquire(pool).await {
+            Ok(Some(held)) => break held,
+            Ok(None) => return Err(StoreError::Held),
+            Err(error) if error.is_unavailable() && began.elapsed() < START_MAX => {
+                tracing::info!(error = logs::chain(&error), "waiting for the site database");
+                tokio::time::sleep(START_RETRY).await;
+            }
+            Err(error) => return Err(error),
+        }
     };
     let pool = pool.clone();
     let handle = tasks.clone();

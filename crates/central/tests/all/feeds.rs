@@ -11,7 +11,8 @@ use forebay_wire::{
 
 use crate::world::{World, actor, at, released, saw};
 
-/// All that came after `cursor`, whoever else holds transactions open in the instance.
+/// All that came after `cursor`, read anew until nobody else's transaction in the instance holds a
+/// part of it back: what is read in two pieces is told twice.
 async fn read(world: &World, cursor: &Cursor, wanted: impl Fn(&Source) -> bool) -> Changes {
     let mut all: Option<Changes> = None;
     let mut from = *cursor;
@@ -35,7 +36,10 @@ async fn read(world: &World, cursor: &Cursor, wanted: impl Fn(&Source) -> bool) 
         match again {
             Again::No => return all.expect("a page"),
             Again::Now => {}
-            Again::Soon => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            Again::Soon => {
+                (all, from) = (None, *cursor);
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
         }
     }
 }

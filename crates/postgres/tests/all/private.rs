@@ -345,7 +345,7 @@ fn another_major_version_is_refused() {
         "{error}"
     );
     assert!(
-        error.to_string().ends_with("run `forebay db upgrade`"),
+        error.to_string().contains(": run `forebay db upgrade`"),
         "{error}"
     );
     std::fs::write(&version, own).expect("written");

@@ -8,6 +8,7 @@ mod api;
 mod arrays;
 mod basics;
 mod cancel;
+mod chaos;
 mod faults;
 mod isolation;
 mod link;

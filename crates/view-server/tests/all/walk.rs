@@ -180,6 +180,7 @@ fn the_document_closes_requests_and_leaves_answers_open() {
         "JobSpecRequest",
         "OutputRequest",
         "ResourcesRequest",
+        "SignIn",
         "SlurmOptionsRequest",
     ];
     assert_eq!(closed, requests);
