@@ -1,6 +1,6 @@
 //! Links: epochs, tokens, clusters, and what is wanted of a site.
 
-use forebay_central::{DesiredCursor, Error, Link};
+use forebay_central::{Again, DesiredCursor, Error, Link};
 use forebay_wire::{Code, link::Want};
 
 use crate::world::{World, actor};
@@ -82,6 +82,12 @@ async fn wanted(
             .desired(&link.site, cursor)
             .await
             .expect("a page");
+        // Somebody else's transaction in the instance holds a part back: what is read in two
+        // pieces may be told twice.
+        if page.again == Again::Soon {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            continue;
+        }
         if !page.wants.is_empty() {
             return (page.wants, page.next);
         }
