@@ -14,7 +14,7 @@ use http::Method;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::worlds::{World, chain, plain_slurm};
+use crate::worlds::{World, chain, eventually, plain_slurm};
 
 /// Jobs of a run, and of its long form.
 const JOBS: (usize, usize) = (200, 1_000);
@@ -24,6 +24,8 @@ const CALM_MS: u64 = 600;
 const PACE: Duration = Duration::from_millis(60);
 /// In turn, so that each is.
 const VICTIMS: [&str; 5] = ["agent", "view-server", "realtime", "user-agent", "postgres"];
+/// Its supervisor waits longer each time before it starts Postgres again.
+const POSTGRES_MAX: usize = 3;
 /// Until all jobs have ended, once nothing is killed any more.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -86,10 +88,17 @@ async fn submit_all(client: &Client, witness: &str, count: usize) -> Vec<JobId> 
 async fn kill_one(world: &World, random: &mut Random, killed: &mut BTreeMap<&'static str, usize>) {
     let site = &world.site;
     let dead = Duration::from_millis(random.below(300));
-    let victim = VICTIMS[killed.values().sum::<usize>() % VICTIMS.len()];
+    let victim = match VICTIMS[killed.values().sum::<usize>() % VICTIMS.len()] {
+        "postgres" if killed.get("postgres") >= Some(&POSTGRES_MAX) => "agent",
+        victim => victim,
+    };
     *killed.entry(victim).or_default() += 1;
     match victim {
-        "postgres" => site.kill9_postgres_server().unwrap(),
+        "postgres" => {
+            site.kill9_postgres_server().unwrap();
+            let api = world.api(1);
+            eventually("Postgres", || async { api.is_ready().await.then_some(()) }).await;
+        }
         "user-agent" => drop(site.kill9_user_agent(&world.user(1).name)),
         service => {
             site.kill9(service).await.unwrap();
