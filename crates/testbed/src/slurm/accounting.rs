@@ -112,6 +112,19 @@ impl Slurm {
 
     /// Puts existing Unix accounts into accounting, under the cluster's account.
     pub async fn add_users(&self, users: &[String]) -> Result<(), Error> {
+        let mut tries = 3;
+        loop {
+            let added = self.try_add_users(users).await;
+            tries -= 1;
+            if added.is_ok() || tries == 0 {
+                return added;
+            }
+            // On a busy machine slurmdbd's database may not take it at the first moment.
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn try_add_users(&self, users: &[String]) -> Result<(), Error> {
         let account = &self.options.account;
         // One session, because each call of sacctmgr costs about a second.
         let mut lines = vec![
