@@ -127,6 +127,11 @@ impl Store {
         Ok((store, journal))
     }
 
+    /// A connection for one look at the database.
+    async fn client(&self) -> Result<forebay_postgres::Client, StoreError> {
+        self.pool.get().await.map_err(StoreError::at("connecting"))
+    }
+
     /// Writes all of it in one transaction, together with what other callers
     /// write at the same moment. Returns when it is on disk.
     pub async fn write(&self, changes: Vec<Change>) -> Result<(), StoreError> {

@@ -40,11 +40,7 @@ impl Store {
         items_max: usize,
         bytes_max: usize,
     ) -> Result<Vec<(i64, Report)>, StoreError> {
-        let client = self
-            .pool
-            .get()
-            .await
-            .map_err(StoreError::at("connecting"))?;
+        let client = self.client().await?;
         let items_max = i64::try_from(items_max).unwrap_or(i64::MAX);
         let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
         let rows = client
@@ -86,11 +82,7 @@ impl Store {
 
     /// Reports up to this one are about to be sent.
     pub async fn sending_reports(&self, seq: i64) -> Result<(), StoreError> {
-        let client = self
-            .pool
-            .get()
-            .await
-            .map_err(StoreError::at("connecting"))?;
+        let client = self.client().await?;
         // Need not be on disk at once: should it be lost, some reports are sent twice.
         client
             .named("link.sending")
@@ -106,11 +98,7 @@ impl Store {
 
     /// Forgets what the central side has applied.
     pub async fn forget_reports(&self, acked_seq: i64) -> Result<(), StoreError> {
-        let client = self
-            .pool
-            .get()
-            .await
-            .map_err(StoreError::at("connecting"))?;
+        let client = self.client().await?;
         client
             .named("outbound.forget")
             .execute("DELETE FROM outbound WHERE seq <= $1", &[&acked_seq])
@@ -124,11 +112,7 @@ impl Store {
     /// what waits here is new, and is numbered anew from behind `acked_seq`.
     pub async fn continue_after(&self, acked_seq: i64) -> Result<(), StoreError> {
         let failed = || StoreError::at("numbering reports");
-        let mut client = self
-            .pool
-            .get()
-            .await
-            .map_err(StoreError::at("connecting"))?;
+        let mut client = self.client().await?;
         let transaction = client.transaction().await.map_err(failed())?;
         // The journal numbers reports under the same lock.
         let row = transaction
@@ -182,11 +166,7 @@ impl Store {
 
     /// The installation that this site belongs to, once it has been linked.
     pub async fn installation(&self) -> Result<Option<Uuid>, StoreError> {
-        let client = self
-            .pool
-            .get()
-            .await
-            .map_err(StoreError::at("connecting"))?;
+        let client = self.client().await?;
         let row = client
             .named("site.installation")
             .query_one("SELECT installation FROM site", &[])
@@ -200,11 +180,7 @@ impl Store {
 
     /// Binds this database to an installation, for good.
     pub async fn pin_installation(&self, offered: Uuid) -> Result<(), StoreError> {
-        let client = self
-            .pool
-            .get()
-            .await
-            .map_err(StoreError::at("connecting"))?;
+        let client = self.client().await?;
         let row = client
             .named("site.pin")
             .query_one(

@@ -18,11 +18,7 @@ impl Store {
         busy: &HashSet<String>,
         max: usize,
     ) -> Result<Vec<String>, StoreError> {
-        let client = self
-            .pool
-            .get()
-            .await
-            .map_err(StoreError::at("connecting"))?;
+        let client = self.client().await?;
         let busy: Vec<&str> = busy.iter().map(String::as_str).collect();
         let max = i64::try_from(max).unwrap_or(i64::MAX);
         let rows = client
@@ -53,11 +49,7 @@ impl Store {
         identity: &str,
         max: usize,
     ) -> Result<Vec<Tracked>, StoreError> {
-        let client = self
-            .pool
-            .get()
-            .await
-            .map_err(StoreError::at("connecting"))?;
+        let client = self.client().await?;
         let max = i64::try_from(max).unwrap_or(i64::MAX);
         let rows = client
             .named("tails.of")
@@ -109,11 +101,7 @@ impl Store {
         least: Duration,
         at_most: Duration,
     ) -> Result<(), StoreError> {
-        let client = self
-            .pool
-            .get()
-            .await
-            .map_err(StoreError::at("connecting"))?;
+        let client = self.client().await?;
         let (least, at_most) = (least.as_secs_f64(), at_most.as_secs_f64());
         client
             .named("tails.put_off")

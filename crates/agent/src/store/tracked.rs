@@ -22,11 +22,7 @@ impl Store {
     /// Every job that has not ended, oldest first. A row that this version
     /// cannot read is reported and left alone: one bad row never stops a start.
     pub async fn open_jobs(&self) -> Result<Vec<Tracked>, StoreError> {
-        let client = self
-            .pool
-            .get()
-            .await
-            .map_err(StoreError::at("connecting"))?;
+        let client = self.client().await?;
         let rows = client
             .named("tracked_jobs.open")
             .query(
@@ -43,11 +39,7 @@ impl Store {
     /// Those of these jobs that this site has or had, in no order.
     pub async fn tracked_jobs(&self, jobs: &[JobId]) -> Result<Vec<Tracked>, StoreError> {
         let ids: Vec<Uuid> = jobs.iter().map(|job| job.uuid()).collect();
-        let client = self
-            .pool
-            .get()
-            .await
-            .map_err(StoreError::at("connecting"))?;
+        let client = self.client().await?;
         let rows = client
             .named("tracked_jobs.some")
             .query(
@@ -61,11 +53,7 @@ impl Store {
 
     /// A job that this site has or had, also when it has ended.
     pub async fn tracked_job(&self, job: JobId) -> Result<Option<Tracked>, StoreError> {
-        let client = self
-            .pool
-            .get()
-            .await
-            .map_err(StoreError::at("connecting"))?;
+        let client = self.client().await?;
         let row = client
             .named("tracked_jobs.one")
             .query_opt(
@@ -89,11 +77,7 @@ impl Store {
         jobs: &[JobId],
     ) -> Result<HashMap<JobId, Timestamp>, StoreError> {
         let ids: Vec<Uuid> = jobs.iter().map(|job| job.uuid()).collect();
-        let client = self
-            .pool
-            .get()
-            .await
-            .map_err(StoreError::at("connecting"))?;
+        let client = self.client().await?;
         let rows = client
             .named("tracked_jobs.seen_under")
             .query(
@@ -119,11 +103,7 @@ impl Store {
     /// These were seen let go under the controller that runs since `since`.
     pub async fn set_seen_under(&self, jobs: &[JobId], since: Timestamp) -> Result<(), StoreError> {
         let ids: Vec<Uuid> = jobs.iter().map(|job| job.uuid()).collect();
-        let client = self
-            .pool
-            .get()
-            .await
-            .map_err(StoreError::at("connecting"))?;
+        let client = self.client().await?;
         client
             .named("tracked_jobs.set_seen_under")
             .execute(
@@ -137,11 +117,7 @@ impl Store {
 
     /// Forgets jobs that ended longer ago than `age`, and their attempts.
     pub async fn prune(&self, age: Duration) -> Result<u64, StoreError> {
-        let client = self
-            .pool
-            .get()
-            .await
-            .map_err(StoreError::at("connecting"))?;
+        let client = self.client().await?;
         let before = time::OffsetDateTime::now_utc() - age;
         let mut pruned = 0;
         for (name, sql) in [
